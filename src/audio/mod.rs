@@ -1,0 +1,1 @@
+//! Signal maths. Knows nothing of packets, sockets or calls.

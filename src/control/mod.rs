@@ -1,0 +1,1 @@
+//! How others command the switch.

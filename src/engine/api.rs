@@ -1,0 +1,489 @@
+//! The vocabulary between the engine and its callers: names, changes, verdicts and reports.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+/// Most streams (one per `m=` line and party) a call may hold: a caller and 32 branches with
+/// several media each.
+pub const STREAMS_MAX: usize = 128;
+
+/// Most payload types of one stream; more are refused by the negotiation with a clear error.
+pub const PAYLOAD_TYPES_MAX: usize = 64;
+
+/// Names a call inside its worker: an index and the generation that tells a reused one apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey {
+    /// Index into the worker's table of calls, below 2^24.
+    pub slot: u32,
+    /// Grows by one each time the slot is reused, so that a late command finds nothing.
+    pub generation: u16,
+}
+
+/// Index of a stream inside its call, in order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamIx(pub u8);
+
+/// Index of a leg (a party, or one branch of a fork) inside its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegIx(pub u8);
+
+/// Which of a stream's two local ports: RTP, or RTCP where it is not multiplexed (RFC 5761).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// The even port; also RTCP when multiplexed.
+    Rtp = 0,
+    /// The odd port.
+    Rtcp = 1,
+}
+
+/// A driver's own index of an open port; opaque to the engine, which hands it back in verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortHandle(pub u32);
+
+/// What a party is allowed to learn of the others (the design's "nothing leaks").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// The first source's SSRC, numbers, CSRC and extensions pass as they are.
+    Transparent,
+    /// Fresh SSRC, sequence and timestamp; no CSRC, no header extension; RTCP ends here and is
+    /// replaced by our own reports under a random CNAME.
+    Masked,
+}
+
+/// What travels on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// RTP and RTCP, parsed and audited.
+    Rtp,
+    /// Anything else (UDPTL, unknown transports): datagrams pass untouched once the source holds.
+    Opaque,
+}
+
+/// How a call begins.
+#[derive(Clone, Debug)]
+pub struct CallConfig {
+    /// Its name in the worker.
+    pub key: CallKey,
+    /// Seed of every random number this call uses (masked SSRCs, CNAME, report jitter).
+    pub seed: u64,
+    /// When it ends by itself.
+    pub timers: Timers,
+}
+
+/// When a call ends by itself; `None` switches a timer off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// From creation to the first media packet accepted.
+    pub setup: Option<Duration>,
+    /// Without any accepted RTP on any stream, once there was some.
+    pub silence: Option<Duration>,
+    /// From creation, whatever happens.
+    pub limit: Option<Duration>,
+}
+
+/// How a stream begins. It has no peer until [`Change::Remote`] and no route until
+/// [`Change::Link`].
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// The leg it belongs to.
+    pub leg: LegIx,
+    /// Zero-based index of its `m=` line.
+    pub media: u8,
+    /// What it carries.
+    pub payload: Payload,
+    /// What its party may learn of others: applies to what we *send* on this stream.
+    pub privacy: Privacy,
+    /// Send our own SR/RR on this stream (ng `generate-RTCP`; always so when masked).
+    pub own_rtcp: bool,
+}
+
+/// Where a party said it is, and who else may turn out to be it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The RTP address of its SDP; `None` while unusable (hold by 0.0.0.0, refused target).
+    pub rtp: Option<SocketAddr>,
+    /// The RTCP address: `a=rtcp`, or RTP's port + 1. Ignored when `mux`.
+    pub rtcp: Option<SocketAddr>,
+    /// RTCP travels on the RTP port with this party.
+    pub mux: bool,
+    /// Who else may be learned as the source.
+    pub learn: Learn,
+}
+
+/// The rule of latching for sources that are not the SDP's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learn {
+    /// How fast a candidate may become the source.
+    pub pace: LearnPace,
+    /// An address that is likely to be the party (the signalling source): same rules as the SDP's
+    /// own IP with another port.
+    pub likely: Option<IpAddr>,
+    /// Any address at all may be learned: the SDP's address is private and cannot be reached.
+    pub anyone: bool,
+    /// After latching, another candidate may take over once the latched source fell silent
+    /// (ng `media-handover`).
+    pub handover: bool,
+    /// Keep sending to the SDP's address even if the party sends from elsewhere
+    /// (ng `asymmetric`).
+    pub asymmetric: bool,
+}
+
+/// How fast a candidate may become the source (ng `endpoint-learning`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnPace {
+    /// Only the SDP's address is ever accepted.
+    Off,
+    /// After three in-sequence packets.
+    Immediate,
+    /// After eight in-sequence packets, or one second with at least three. The default.
+    Heuristic,
+    /// After three seconds with at least three in-sequence packets.
+    Delayed,
+}
+
+/// What we know of one payload type that a party sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadType {
+    /// As the party sends it, 0–127.
+    pub pt: u8,
+    /// As the other side of the route expects it.
+    pub out: u8,
+    /// RTP clock rate in Hz.
+    pub clock_hz: u32,
+    /// A byte that, repeated, is silence in this codec (0xFF for PCMU, 0xD5 for PCMA).
+    pub silence: Option<u8>,
+    /// telephone-event (RFC 4733): its timestamps stand still while sequence numbers grow.
+    pub event: bool,
+}
+
+/// One mutation of a call.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Appends a stream; its index is the number of streams before.
+    AddStream(StreamConfig),
+    /// A party's SDP arrived: where it is. The latch reopens only if the address really changed.
+    Remote(StreamIx, Remote),
+    /// The payload types this stream's party may send, with their translation for its sink.
+    PayloadTypes(StreamIx, SmallVec<[PayloadType; 4]>),
+    /// Whether the party sends and receives (its SDP direction): both true for `sendrecv`.
+    Direction {
+        /// Of which stream.
+        stream: StreamIx,
+        /// It may send to others.
+        sends: bool,
+        /// It wants to receive.
+        receives: bool,
+    },
+    /// What this stream's party sends goes to `to`; `None` unlinks.
+    Link {
+        /// The stream media arrives on.
+        from: StreamIx,
+        /// The stream it leaves on.
+        to: Option<StreamIx>,
+    },
+    /// The one stream that `listener` hears of all that are linked to it; `None`: the first that
+    /// speaks (early media of a fork), until it is set.
+    Source {
+        /// The stream that hears.
+        listener: StreamIx,
+        /// The stream that is heard.
+        source: Option<StreamIx>,
+    },
+    /// Drop media arriving on this stream (ng `block media`).
+    Block(StreamIx, bool),
+    /// Replace audio arriving on this stream by silence (ng `silence media`).
+    Silence(StreamIx, bool),
+    /// What this stream's party may learn of others.
+    Privacy(StreamIx, Privacy),
+    /// Send our own SR/RR on this stream.
+    OwnRtcp(StreamIx, bool),
+    /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
+    /// accepted or sent on it again.
+    Close(StreamIx),
+    /// Replace the timers; they keep counting from the call's creation.
+    Timers(Timers),
+}
+
+/// What to do with a packet that was handed to [`Call::handle_packet`](super::Call).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is sent; the reason is counted.
+    Drop(DropReason),
+    /// Send `packet[start..end]` (edited in place) out of `port` to `to`.
+    Forward {
+        /// The sink's open port.
+        port: PortHandle,
+        /// Its destination.
+        to: SocketAddr,
+        /// First byte to send.
+        start: u16,
+        /// One past the last byte to send.
+        end: u16,
+    },
+}
+
+/// Why a packet was dropped. Each is a counter, with this name as its label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// Shorter than its header says, or not a valid RTP packet.
+    MalformedRtp,
+    /// Fails the compound rules of RFC 3550 appendix A.2 or its lengths.
+    MalformedRtcp,
+    /// Longer than a datagram we relay.
+    Oversize,
+    /// Neither RTP, RTCP nor anything this stream carries (STUN, DTLS, noise).
+    NotMedia,
+    /// The source is a candidate that has not been latched.
+    Candidate,
+    /// The source is not the latched one.
+    LatchRejected,
+    /// A payload type that was not negotiated and may mean something else to the listener.
+    UnknownPayloadType,
+    /// No party is linked to this stream.
+    NoSink,
+    /// The sink's party has no usable address yet.
+    NoTarget,
+    /// The party's SDP says it does not send, or the listener's that it does not receive.
+    Held,
+    /// Media is blocked by command.
+    Blocked,
+    /// Another branch of the fork is heard.
+    NotHeard,
+    /// RTCP of a masked leg ends here.
+    RtcpTerminated,
+    /// The stream is closed or the call is gone.
+    Closed,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Self; 14] = [
+        Self::MalformedRtp,
+        Self::MalformedRtcp,
+        Self::Oversize,
+        Self::NotMedia,
+        Self::Candidate,
+        Self::LatchRejected,
+        Self::UnknownPayloadType,
+        Self::NoSink,
+        Self::NoTarget,
+        Self::Held,
+        Self::Blocked,
+        Self::NotHeard,
+        Self::RtcpTerminated,
+        Self::Closed,
+    ];
+
+    /// The label in metrics and reports.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::MalformedRtp => "rtp.malformed",
+            Self::MalformedRtcp => "rtcp.malformed",
+            Self::Oversize => "oversize",
+            Self::NotMedia => "not_media",
+            Self::Candidate => "latch.candidate",
+            Self::LatchRejected => "latch.rejected",
+            Self::UnknownPayloadType => "payload_type.unknown",
+            Self::NoSink => "no_sink",
+            Self::NoTarget => "no_target",
+            Self::Held => "held",
+            Self::Blocked => "blocked",
+            Self::NotHeard => "not_heard",
+            Self::RtcpTerminated => "rtcp.terminated",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What a call wants done besides forwarding.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a packet the call made itself (RTCP).
+    Transmit {
+        /// The open port to send from.
+        port: PortHandle,
+        /// The destination.
+        to: SocketAddr,
+        /// The packet.
+        packet: SmallVec<[u8; 128]>,
+    },
+    /// Only `peer` is of interest on this port any more (`Some`), or anybody again (`None`):
+    /// a driver may connect the socket, or put the flow into the kernel.
+    Pin {
+        /// The port.
+        port: PortHandle,
+        /// The only source and destination.
+        peer: Option<SocketAddr>,
+    },
+    /// A timer ended the call; the owner removes it.
+    Ended(EndReason),
+}
+
+/// Which timer ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// [`Timers::setup`].
+    Setup,
+    /// [`Timers::silence`].
+    Silence,
+    /// [`Timers::limit`].
+    Limit,
+}
+
+/// Packets, bytes (of UDP payload) and errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams.
+    pub packets: u64,
+    /// Their bytes, UDP payload only.
+    pub bytes: u64,
+    /// Datagrams that were refused after their source was accepted.
+    pub errors: u64,
+}
+
+/// A call as it stands, for `query`, `delete` and `why`.
+#[derive(Clone, Debug)]
+pub struct CallReport {
+    /// When it was created.
+    pub created: Instant,
+    /// When this was taken.
+    pub taken: Instant,
+    /// In order of [`StreamIx`].
+    pub streams: Vec<StreamReport>,
+    /// The latest events, oldest first; at most [`EVENTS_MAX`].
+    pub events: Vec<Event>,
+    /// Events that no longer fitted.
+    pub events_dropped: u32,
+}
+
+/// One stream as it stands.
+#[derive(Clone, Debug)]
+pub struct StreamReport {
+    /// Its leg.
+    pub leg: LegIx,
+    /// Its `m=` line.
+    pub media: u8,
+    /// RTP received and accepted.
+    pub rtp_in: Traffic,
+    /// RTCP received and accepted.
+    pub rtcp_in: Traffic,
+    /// RTP sent to the party.
+    pub rtp_out: Traffic,
+    /// RTCP sent to the party.
+    pub rtcp_out: Traffic,
+    /// Datagrams refused because of their source.
+    pub rejected: u64,
+    /// Where the party really sends from, once latched.
+    pub latched: Option<SocketAddr>,
+    /// Whether [`StreamReport::latched`] is the SDP's own address.
+    pub latched_by_sdp: bool,
+    /// The address of its SDP.
+    pub remote: Option<SocketAddr>,
+    /// First and last accepted RTP packet.
+    pub first_packet: Option<Instant>,
+    /// Last accepted RTP packet.
+    pub last_packet: Option<Instant>,
+    /// Last accepted RTCP packet.
+    pub last_rtcp: Option<Instant>,
+    /// SSRC changes after the first.
+    pub ssrc_changes: u32,
+    /// Payload type changes, telephone-event and comfort noise not counted.
+    pub pt_changes: u32,
+    /// Payload type of the latest audio packet.
+    pub pt: Option<u8>,
+    /// The sources heard, latest last; at most four are kept.
+    pub sources: Vec<SourceReport>,
+    /// SSRC we send with, once we sent.
+    pub ssrc_out: Option<u32>,
+    /// Round-trip time between us and the party, from RTCP LSR/DLSR.
+    pub rtt: Option<Duration>,
+    /// Blocked by command.
+    pub blocked: bool,
+    /// Silenced by command.
+    pub silenced: bool,
+    /// Its party sends, by its SDP.
+    pub sends: bool,
+    /// Its party receives, by its SDP.
+    pub receives: bool,
+    /// Closed.
+    pub closed: bool,
+    /// Refused datagrams by [`DropReason`] (index is the discriminant).
+    pub drops: [u32; DropReason::ALL.len()],
+}
+
+/// Reception quality of one SSRC (RFC 3550 appendix A.3 and A.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SourceReport {
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Accepted packets.
+    pub packets: u64,
+    /// Their UDP payload bytes.
+    pub bytes: u64,
+    /// Extended highest sequence number.
+    pub highest_seq: u32,
+    /// Timestamp of that packet.
+    pub last_timestamp: u32,
+    /// Expected minus received, never negative here.
+    pub lost: u64,
+    /// Arrived after a higher number, within the window.
+    pub reordered: u64,
+    /// Same number twice.
+    pub duplicate: u64,
+    /// Reordered by more than a playout buffer would wait (100 ms).
+    pub late: u64,
+    /// Interarrival jitter in milliseconds.
+    pub jitter_ms: f32,
+}
+
+/// Most events a call keeps for `why`.
+pub const EVENTS_MAX: usize = 32;
+
+/// Something that happened to a call's media, for its timeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// Gap-free number within the call, from 0.
+    pub seq: u32,
+    /// When.
+    pub at: Instant,
+    /// Where.
+    pub stream: StreamIx,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EventKind {
+    /// First packet of a source that is not (yet) accepted.
+    Candidate(SocketAddr),
+    /// The source is settled.
+    Latched {
+        /// From where.
+        from: SocketAddr,
+        /// It is the SDP's address.
+        by_sdp: bool,
+    },
+    /// The first packet of a source that was refused because another one holds the latch.
+    LatchRejected(SocketAddr),
+    /// First accepted RTP packet.
+    FirstPacket {
+        /// Its SSRC.
+        ssrc: u32,
+        /// Its payload type.
+        pt: u8,
+    },
+    /// The party started a new SSRC.
+    SsrcChanged(u32),
+    /// The listener on this stream now hears another stream.
+    SourceChanged(StreamIx),
+    /// RTCP BYE passed (it ends nothing).
+    Bye,
+    /// No RTP for two seconds on a stream that had some.
+    Stalled,
+    /// A timer ended the call.
+    Ended(EndReason),
+}

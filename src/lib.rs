@@ -1,0 +1,22 @@
+//! Crosspoint: a SIP/RTP media-plane switch.
+//!
+//! The house has floors, and arrows between them only point downwards:
+//!
+//! | floor | what lives there |
+//! |---|---|
+//! | [`control`] | how others command the switch: ng (bencode, JSON), HTTP, WebSocket, metrics, configuration |
+//! | [`switch`] | the one typed API: offer/answer negotiation, call registry, placement, admission |
+//! | [`plane`] | pinned worker threads, sockets, ports; all system calls and all `unsafe` |
+//! | [`engine`] | sans-IO calls and legs: latch, routes, egress clock, statistics, timers |
+//! | [`audio`] | signal maths: G.711 |
+//! | [`wire`] | formats: RTP, RTCP, SDP, bencode, JSON; no I/O, no clock, no allocation per packet |
+//!
+//! Start reading at [`engine`] for what happens to a packet, and at [`switch`] for what happens to
+//! a call. The invariants the tests name are in `docs/architecture.md`.
+
+pub mod audio;
+pub mod control;
+pub mod engine;
+pub mod plane;
+pub mod switch;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The one typed API: commands in, answers and events out.
