@@ -1,1 +1,3 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
+
+pub mod g711;

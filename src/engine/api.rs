@@ -250,7 +250,8 @@ pub enum DropReason {
     Held,
     /// Media is blocked by command.
     Blocked,
-    /// Another branch of the fork is heard.
+    /// Another branch of the fork is heard, or the packet is from before a switch of sources or
+    /// out of any sequence, so that its number could collide with what the listener already has.
     NotHeard,
     /// RTCP of a masked leg ends here.
     RtcpTerminated,
@@ -357,6 +358,20 @@ pub struct CallReport {
     pub events: Vec<Event>,
     /// Events that no longer fitted.
     pub events_dropped: u32,
+}
+
+impl CallReport {
+    /// Of a call that has no media: no streams, no events.
+    #[must_use]
+    pub fn empty(created: Instant) -> Self {
+        Self {
+            created,
+            taken: created,
+            streams: Vec::new(),
+            events: Vec::new(),
+            events_dropped: 0,
+        }
+    }
 }
 
 /// One stream as it stands.
@@ -487,3 +502,30 @@ pub enum EventKind {
     /// A timer ended the call.
     Ended(EndReason),
 }
+
+/// Why a [`Change`] was refused; the call is as it was.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The call has no such stream.
+    #[error("the call has no stream {0:?}")]
+    UnknownStream(StreamIx),
+    /// The stream was closed.
+    #[error("stream {0:?} is closed")]
+    StreamClosed(StreamIx),
+    /// The call holds [`STREAMS_MAX`] streams.
+    #[error("a call holds at most {STREAMS_MAX} streams")]
+    TooManyStreams,
+    /// More than [`PAYLOAD_TYPES_MAX`] payload types.
+    #[error("a stream has at most {PAYLOAD_TYPES_MAX} payload types")]
+    TooManyPayloadTypes,
+    /// A payload type above 127, or a clock rate of 0 or above [`CLOCK_HZ_MAX`].
+    #[error("payload type {0} or its clock rate is out of range")]
+    PayloadType(u8),
+    /// A stream cannot be linked to itself.
+    #[error("stream {0:?} cannot hear itself")]
+    LinkToSelf(StreamIx),
+}
+
+/// Highest RTP clock rate of a payload type, in Hz.
+pub const CLOCK_HZ_MAX: u32 = 1_000_000;

@@ -6,5 +6,13 @@
 //! [`Call::poll_output`] until it is empty, then sleep until [`Call::poll_timeout`].
 
 mod api;
+mod call;
+mod egress;
+mod events;
+mod latch;
+mod stats;
+mod stream;
+mod time;
 
 pub use api::*;
+pub use call::{Call, DATAGRAM_LEN_MAX, PIN_DELAY_US, REPORT_INTERVAL_US, STALL_US};

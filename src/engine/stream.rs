@@ -1,0 +1,356 @@
+//! One stream: a party's `m=` line with its ports, source, statistics and what it receives.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::api::{
+    Component, DropReason, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
+    StreamIx, StreamReport, Traffic, Verdict,
+};
+use super::egress::Egress;
+use super::latch::Latch;
+use super::stats::Sources;
+use super::time::{Micros, low32};
+use crate::wire::rtcp::ReportBlock;
+
+/// While a listener has no chosen source, the one it hears keeps the floor until it was silent
+/// for this long.
+pub(super) const HEARD_HOLD_US: u64 = 1_000_000;
+
+/// Sender reports that are remembered per listener for round-trip times.
+const SENDER_REPORTS_MAX: usize = 4;
+
+/// Static payload type of comfort noise (RFC 3389), and the one it had before.
+const COMFORT_NOISE: [u8; 2] = [13, 19];
+
+/// First dynamic payload type (RFC 3551 §6).
+const DYNAMIC_PT_MIN: u8 = 96;
+
+/// All there is to know of one stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) config: StreamConfig,
+    pub(super) ports: [Option<PortHandle>; 2],
+    pub(super) remote: Option<Remote>,
+    pub(super) latch: Latch,
+    pub(super) sources: Sources,
+    pub(super) egress: Egress,
+    pub(super) types: Types,
+    pub(super) to: Option<StreamIx>,
+    /// The source chosen by command.
+    pub(super) chosen: Option<StreamIx>,
+    /// Without a choice: the stream heard now, and when it last was.
+    pub(super) heard: Option<(StreamIx, Micros)>,
+    pub(super) flags: Flags,
+    pub(super) rtp_in: Traffic,
+    pub(super) rtcp_in: Traffic,
+    pub(super) rtp_out: Traffic,
+    pub(super) rtcp_out: Traffic,
+    pub(super) drops: [u32; DropReason::ALL.len()],
+    pub(super) rejected: u64,
+    pub(super) first_packet: Option<Micros>,
+    pub(super) last_packet: Micros,
+    pub(super) last_rtcp: Option<Micros>,
+    pub(super) pt: Option<u8>,
+    pub(super) pt_changes: u32,
+    pub(super) rtt_us: Option<u32>,
+    sender_reports: [(u32, Micros); SENDER_REPORTS_MAX],
+    sender_reports_next: u8,
+    /// When our next own report is due.
+    pub(super) report_at: Micros,
+    /// From when on the RTP port may be pinned.
+    pub(super) pin_at: Micros,
+}
+
+/// The stream's switches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flags {
+    pub(super) sends: bool,
+    pub(super) receives: bool,
+    pub(super) blocked: bool,
+    pub(super) silenced: bool,
+    pub(super) closed: bool,
+    pub(super) stalled: bool,
+    pub(super) bye_logged: bool,
+    pub(super) report_due: bool,
+    /// What the driver was told, and what it should be told.
+    pub(super) pinned: bool,
+    pub(super) pin_wanted: bool,
+}
+
+impl Stream {
+    pub(super) fn new(config: StreamConfig) -> Self {
+        Self {
+            config,
+            ports: [None; 2],
+            remote: None,
+            latch: Latch::new(),
+            sources: Sources::default(),
+            egress: Egress::new(),
+            types: Types::default(),
+            to: None,
+            chosen: None,
+            heard: None,
+            flags: Flags {
+                sends: true,
+                receives: true,
+                blocked: false,
+                silenced: false,
+                closed: false,
+                stalled: false,
+                bye_logged: false,
+                report_due: false,
+                pinned: false,
+                pin_wanted: false,
+            },
+            rtp_in: Traffic::default(),
+            rtcp_in: Traffic::default(),
+            rtp_out: Traffic::default(),
+            rtcp_out: Traffic::default(),
+            drops: [0; DropReason::ALL.len()],
+            rejected: 0,
+            first_packet: None,
+            last_packet: Micros::ZERO,
+            last_rtcp: None,
+            pt: None,
+            pt_changes: 0,
+            rtt_us: None,
+            sender_reports: [(0, Micros::ZERO); SENDER_REPORTS_MAX],
+            sender_reports_next: 0,
+            report_at: Micros::NEVER,
+            pin_at: Micros::NEVER,
+        }
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&mut self, reason: DropReason) -> Verdict {
+        let count = &mut self.drops[reason as usize];
+        *count = count.saturating_add(1);
+        if reason == DropReason::LatchRejected {
+            self.rejected += 1;
+        }
+        Verdict::Drop(reason)
+    }
+
+    pub(super) fn is_masked(&self) -> bool {
+        self.config.privacy == Privacy::Masked
+    }
+
+    /// Whether RTCP towards this party is ours alone.
+    pub(super) fn makes_rtcp(&self) -> bool {
+        self.config.payload == Payload::Rtp && (self.config.own_rtcp || self.is_masked())
+    }
+
+    /// Port and destination of RTP towards the party.
+    #[inline]
+    pub(super) fn rtp_target(&self) -> Option<(PortHandle, SocketAddr)> {
+        let to = self
+            .remote
+            .as_ref()
+            .and_then(|remote| self.latch.target(remote))?;
+        Some((self.ports[Component::Rtp as usize]?, to))
+    }
+
+    /// Port and destination of RTCP towards the party.
+    pub(super) fn rtcp_target(&self) -> Option<(PortHandle, SocketAddr)> {
+        let remote = self.remote.as_ref()?;
+        if remote.mux {
+            return self.rtp_target();
+        }
+        let to = self.latch.rtcp_target(remote)?;
+        Some((self.ports[Component::Rtcp as usize]?, to))
+    }
+
+    /// Whether this listener hears `source` now; without a choice, the first that speaks.
+    #[inline]
+    pub(super) fn hears(&mut self, now: Micros, source: StreamIx) -> bool {
+        if let Some(chosen) = self.chosen {
+            return chosen == source;
+        }
+        match &mut self.heard {
+            Some((heard, at)) if *heard == source => *at = now,
+            Some((_, at)) if now.since(*at) < HEARD_HOLD_US => return false,
+            _ => self.heard = Some((source, now)),
+        }
+        true
+    }
+
+    /// As [`Stream::hears`], for RTCP, which claims nothing.
+    pub(super) fn hears_reports(&self, source: StreamIx) -> bool {
+        self.chosen
+            .or_else(|| self.heard.map(|(heard, _)| heard))
+            .is_none_or(|heard| heard == source)
+    }
+
+    /// Whether the RTP port may be narrowed to its peer: the SDP's own address speaks, nobody
+    /// else must be able to win, and RTCP does not arrive here from elsewhere.
+    pub(super) fn may_pin(&self) -> bool {
+        let Some(remote) = &self.remote else {
+            return false;
+        };
+        let rtcp_elsewhere = remote.mux
+            || self.ports[Component::Rtcp as usize].is_some()
+            || self.config.payload == Payload::Opaque;
+        !self.flags.closed
+            && self.latch.by_sdp()
+            && !remote.learn.handover
+            && self.latch.target(remote) == self.latch.source()
+            && self.ports[Component::Rtp as usize].is_some()
+            && rtcp_elsewhere
+    }
+
+    /// Remembers that an SR with this `middle` NTP time went out to the party.
+    pub(super) fn sent_sender_report(&mut self, now: Micros, middle: u32) {
+        let next = usize::from(self.sender_reports_next) % SENDER_REPORTS_MAX;
+        self.sender_reports[next] = (middle, now);
+        self.sender_reports_next = self.sender_reports_next.wrapping_add(1);
+    }
+
+    /// Takes the round-trip time from a report of the party (RFC 3550 §6.4.1, DLSR).
+    pub(super) fn observe_report(&mut self, now: Micros, block: &ReportBlock) {
+        if block.last_sr == 0 {
+            return;
+        }
+        let sent = self
+            .sender_reports
+            .iter()
+            .find(|(middle, _)| *middle == block.last_sr);
+        let delay_us = (u64::from(block.delay_since_last_sr) * 1_000_000) >> 16;
+        if let Some(rtt) = sent.and_then(|(_, at)| now.since(*at).checked_sub(delay_us)) {
+            self.rtt_us = Some(u32::try_from(rtt).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Notes the payload type of an accepted packet.
+    #[inline]
+    pub(super) fn observe_pt(&mut self, pt: u8, event: bool) {
+        if self.pt == Some(pt)
+            || event
+            || COMFORT_NOISE.contains(&pt)
+            || self.types.translate(pt).is_none()
+        {
+            return;
+        }
+        if self.pt.replace(pt).is_some() {
+            self.pt_changes = self.pt_changes.saturating_add(1);
+        }
+    }
+
+    pub(super) fn report(&self, created: Instant) -> StreamReport {
+        let seen = self.first_packet.is_some();
+        StreamReport {
+            leg: self.config.leg,
+            media: self.config.media,
+            rtp_in: self.rtp_in,
+            rtcp_in: self.rtcp_in,
+            rtp_out: self.rtp_out,
+            rtcp_out: self.rtcp_out,
+            rejected: self.rejected,
+            latched: self.latch.source(),
+            latched_by_sdp: self.latch.by_sdp(),
+            remote: self.remote.and_then(|remote| remote.rtp),
+            first_packet: self.first_packet.map(|at| at.instant(created)),
+            last_packet: seen.then(|| self.last_packet.instant(created)),
+            last_rtcp: self.last_rtcp.map(|at| at.instant(created)),
+            ssrc_changes: self.sources.ssrc_changes,
+            pt_changes: self.pt_changes,
+            pt: self.pt,
+            sources: self.sources.report(),
+            ssrc_out: self.egress.started().then_some(self.egress.ssrc),
+            rtt: self.rtt_us.map(|us| Duration::from_micros(us.into())),
+            blocked: self.flags.blocked,
+            silenced: self.flags.silenced,
+            sends: self.flags.sends,
+            receives: self.flags.receives,
+            closed: self.flags.closed,
+            drops: self.drops,
+        }
+    }
+}
+
+/// Adds one datagram.
+#[inline]
+pub(super) fn count(traffic: &mut Traffic, len: usize) {
+    traffic.packets += 1;
+    traffic.bytes += len as u64;
+}
+
+/// The payload types a party may send.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    known: SmallVec<[PayloadType; 4]>,
+    /// Bit n: some type leaves as n.
+    outs: u128,
+}
+
+impl Types {
+    pub(super) fn new(known: SmallVec<[PayloadType; 4]>) -> Self {
+        let outs = known
+            .iter()
+            .fold(0, |outs, known| outs | 1 << (known.out & 0x7f));
+        Self { known, outs }
+    }
+
+    /// Whether a candidate may prove itself with this type.
+    pub(super) fn negotiated(&self, pt: u8) -> bool {
+        if self.known.is_empty() {
+            pt < DYNAMIC_PT_MIN
+        } else {
+            self.find(pt).is_some()
+        }
+    }
+
+    /// What to do with a type: a static one that was not negotiated passes if the listener
+    /// cannot take it for another.
+    #[inline]
+    pub(super) fn translate(&self, pt: u8) -> Option<PayloadType> {
+        if let Some(known) = self.find(pt) {
+            return Some(*known);
+        }
+        let passes = pt < DYNAMIC_PT_MIN && self.outs & 1 << pt == 0;
+        passes.then(|| static_type(pt))
+    }
+
+    /// Clock and kind for the statistics, known or not.
+    #[inline]
+    pub(super) fn describe(&self, pt: u8) -> PayloadType {
+        self.find(pt).copied().unwrap_or_else(|| static_type(pt))
+    }
+
+    #[inline]
+    fn find(&self, pt: u8) -> Option<&PayloadType> {
+        self.known.iter().find(|known| known.pt == pt)
+    }
+}
+
+/// Clock rates of RFC 3551 tables 4 and 5; 8000 Hz for what is not there.
+fn static_type(pt: u8) -> PayloadType {
+    let clock_hz = match pt {
+        6 => 16_000,
+        10 | 11 => 44_100,
+        16 => 11_025,
+        17 => 22_050,
+        14 | 25 | 26 | 28 | 31..=34 => 90_000,
+        _ => 8_000,
+    };
+    PayloadType {
+        pt,
+        out: pt,
+        clock_hz,
+        silence: None,
+        event: false,
+    }
+}
+
+/// Whether a type's timestamps follow its arrival.
+#[inline]
+pub(super) fn is_timed(kind: &PayloadType) -> bool {
+    !kind.event && !COMFORT_NOISE.contains(&kind.pt)
+}
+
+/// The middle 32 bits of an NTP time (RFC 3550 §6.4.1, LSR).
+pub(super) fn middle(ntp: u64) -> u32 {
+    low32(ntp >> 16)
+}

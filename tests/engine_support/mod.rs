@@ -1,0 +1,318 @@
+//! A call in virtual time, and a seeded bad network in front of it.
+#![allow(
+    dead_code,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared by test programs that each use a part; test data is built from small counts"
+)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crosspoint::engine::*;
+
+pub const A: StreamIx = StreamIx(0);
+pub const B: StreamIx = StreamIx(1);
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// The RTP address in the SDP of stream `ix`.
+pub fn home(ix: StreamIx) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 10 + ix.0], 4_000))
+}
+
+pub fn rtcp_home(ix: StreamIx) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 10 + ix.0], 4_001))
+}
+
+pub fn port(ix: StreamIx, component: Component) -> PortHandle {
+    PortHandle(u32::from(ix.0) * 2 + component as u32)
+}
+
+pub fn learn() -> Learn {
+    Learn {
+        pace: LearnPace::Heuristic,
+        likely: None,
+        anyone: false,
+        handover: false,
+        asymmetric: false,
+    }
+}
+
+pub fn remote(ix: StreamIx) -> Remote {
+    Remote {
+        rtp: Some(home(ix)),
+        rtcp: Some(rtcp_home(ix)),
+        mux: false,
+        learn: learn(),
+    }
+}
+
+pub fn rtp(pt: u8, seq: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x80, pt];
+    out.extend(seq.to_be_bytes());
+    out.extend(timestamp.to_be_bytes());
+    out.extend(ssrc.to_be_bytes());
+    out.extend(payload);
+    out
+}
+
+pub fn rtcp(count: u8, kind: u8, words: &[u32]) -> Vec<u8> {
+    let mut out = vec![0x80 | count, kind];
+    out.extend((words.len() as u16).to_be_bytes());
+    words.iter().for_each(|word| out.extend(word.to_be_bytes()));
+    out
+}
+
+pub fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// A datagram that left the switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub port: PortHandle,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+impl Sent {
+    pub fn seq(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[2], self.bytes[3]])
+    }
+
+    pub fn timestamp(&self) -> u32 {
+        be32(&self.bytes, 4)
+    }
+
+    pub fn ssrc(&self) -> u32 {
+        be32(&self.bytes, 8)
+    }
+
+    pub fn marker(&self) -> bool {
+        self.bytes[1] & 0x80 != 0
+    }
+
+    pub fn pt(&self) -> u8 {
+        self.bytes[1] & 0x7f
+    }
+}
+
+/// A call and its clock.
+pub struct World {
+    pub call: Call,
+    pub start: Instant,
+    pub now: Instant,
+    pub outputs: Vec<Output>,
+}
+
+impl World {
+    pub fn new(timers: Timers) -> Self {
+        let now = Instant::now();
+        let key = CallKey {
+            slot: 1,
+            generation: 1,
+        };
+        let call = Call::new(
+            CallConfig {
+                key,
+                seed: 42,
+                timers,
+            },
+            now,
+        );
+        Self {
+            call,
+            start: now,
+            now,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Two audio streams that hear each other.
+    pub fn two_party(privacy: Privacy) -> Self {
+        let mut world = Self::new(Timers::default());
+        for ix in [A, B] {
+            world.add(ix.0, Payload::Rtp, privacy);
+            world.apply(Change::Remote(ix, remote(ix)));
+        }
+        world.apply(Change::Link {
+            from: A,
+            to: Some(B),
+        });
+        world.apply(Change::Link {
+            from: B,
+            to: Some(A),
+        });
+        world
+    }
+
+    pub fn add(&mut self, leg: u8, payload: Payload, privacy: Privacy) -> StreamIx {
+        let ix = StreamIx(self.call.streams() as u8);
+        let leg = LegIx(leg);
+        self.apply(Change::AddStream(StreamConfig {
+            leg,
+            media: 0,
+            payload,
+            privacy,
+            own_rtcp: false,
+        }));
+        for component in [Component::Rtp, Component::Rtcp] {
+            self.call
+                .set_port(ix, component, port(ix, component))
+                .unwrap();
+        }
+        ix
+    }
+
+    pub fn apply(&mut self, change: Change) {
+        self.call.apply(self.now, change).unwrap();
+        self.drain();
+    }
+
+    pub fn wait(&mut self, ms: u64) {
+        let until = self.now + Duration::from_millis(ms);
+        while let Some(at) = self.call.poll_timeout().filter(|&at| at <= until) {
+            self.now = self.now.max(at);
+            self.call.handle_timeout(self.now);
+            self.drain();
+            assert!(
+                self.call.poll_timeout().is_none_or(|next| next > at),
+                "timers must progress"
+            );
+        }
+        self.now = until;
+    }
+
+    pub fn drain(&mut self) {
+        while let Some(output) = self.call.poll_output() {
+            self.outputs.push(output);
+        }
+        assert!(!self.call.has_output());
+    }
+
+    /// Hands a datagram in; what leaves, or why nothing does.
+    pub fn receive(
+        &mut self,
+        ix: StreamIx,
+        component: Component,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<Sent, DropReason> {
+        let mut bytes = bytes.to_vec();
+        let verdict = self
+            .call
+            .handle_packet(self.now, ix, component, from, &mut bytes);
+        self.drain();
+        match verdict {
+            Verdict::Drop(reason) => Err(reason),
+            Verdict::Forward {
+                port,
+                to,
+                start,
+                end,
+            } => {
+                let bytes = bytes[usize::from(start)..usize::from(end)].to_vec();
+                Ok(Sent { port, to, bytes })
+            }
+        }
+    }
+
+    pub fn rtp(&mut self, ix: StreamIx, bytes: &[u8]) -> Result<Sent, DropReason> {
+        self.receive(ix, Component::Rtp, home(ix), bytes)
+    }
+
+    pub fn rtcp(&mut self, ix: StreamIx, bytes: &[u8]) -> Result<Sent, DropReason> {
+        self.receive(ix, Component::Rtcp, rtcp_home(ix), bytes)
+    }
+
+    /// `count` PCMU packets 20 ms apart from number `first` on; what each became.
+    pub fn talk(
+        &mut self,
+        ix: StreamIx,
+        ssrc: u32,
+        first: u16,
+        count: u16,
+    ) -> Vec<Result<Sent, DropReason>> {
+        let mut out = Vec::new();
+        for n in 0..count {
+            let seq = first.wrapping_add(n);
+            let packet = rtp(0, seq, u32::from(seq).wrapping_mul(160), ssrc, &[0xff; 160]);
+            out.push(self.rtp(ix, &packet));
+            self.wait(20);
+        }
+        out
+    }
+
+    pub fn stream(&self, ix: StreamIx) -> StreamReport {
+        self.call
+            .report(self.now)
+            .streams
+            .swap_remove(usize::from(ix.0))
+    }
+
+    pub fn events(&self) -> Vec<EventKind> {
+        self.call
+            .report(self.now)
+            .events
+            .iter()
+            .map(|event| event.kind)
+            .collect()
+    }
+
+    pub fn pins(&mut self) -> Vec<(PortHandle, Option<SocketAddr>)> {
+        let outputs = std::mem::take(&mut self.outputs);
+        let pin = |output| match output {
+            Output::Pin { port, peer } => Some((port, peer)),
+            Output::Transmit { .. } | Output::Ended(_) => None,
+        };
+        outputs.into_iter().filter_map(pin).collect()
+    }
+
+    pub fn transmitted(&mut self) -> Vec<Sent> {
+        let outputs = std::mem::take(&mut self.outputs);
+        let sent = |output| match output {
+            Output::Transmit { port, to, packet } => Some(Sent {
+                port,
+                to,
+                bytes: packet.to_vec(),
+            }),
+            Output::Pin { .. } | Output::Ended(_) => None,
+        };
+        outputs.into_iter().filter_map(sent).collect()
+    }
+}
+
+/// A network that loses, delays, reorders and copies datagrams, all from one seed.
+#[derive(Debug)]
+pub struct Network {
+    pub random: fastrand::Rng,
+    pub loss_percent: u32,
+    pub copy_percent: u32,
+    pub jitter_ms: u64,
+}
+
+impl Network {
+    pub fn new(seed: u64, loss_percent: u32, copy_percent: u32, jitter_ms: u64) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            loss_percent,
+            copy_percent,
+            jitter_ms,
+        }
+    }
+
+    /// When copies of a datagram that was sent at `at_ms` arrive: none, one or two times.
+    pub fn arrivals(&mut self, at_ms: u64) -> Vec<u64> {
+        if self.random.u32(..100) < self.loss_percent {
+            return Vec::new();
+        }
+        let copies = 1 + usize::from(self.random.u32(..100) < self.copy_percent);
+        (0..copies)
+            .map(|_| at_ms + 5 + self.random.u64(..=self.jitter_ms))
+            .collect()
+    }
+}
