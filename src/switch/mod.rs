@@ -1,1 +1,599 @@
 //! The one typed API: commands in, answers and events out.
+//!
+//! Every door (ng today) turns its messages into calls of [`Switch`]. It keeps the registry of
+//! calls, negotiates SDP, opens and frees ports, places calls onto workers and talks to them by
+//! bounded queues, so that a slow command can never delay a packet.
+
+mod call;
+mod error;
+mod negotiate;
+mod registry;
+mod request;
+mod site;
+pub mod why;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use smallvec::SmallVec;
+
+pub use call::{CallState, Dialogue, LegMedia, Party, Signal};
+pub use error::SwitchError;
+pub use registry::WorkerPort;
+pub use request::{
+    CALL_ID_MAX, Family, MediaGate, Mux, Negotiation, Options, Participants, RtcpAttributeStyle,
+    TAG_MAX,
+};
+pub use site::{Site, SiteConfig, SiteError, Usage};
+
+use crate::engine::{
+    Call, CallConfig, CallKey, CallReport, Change, Component, EndReason, Privacy, StreamIx, Timers,
+};
+use crate::plane::counters::WorkerCounters;
+use crate::plane::worker::Command;
+use negotiate::{Desk, Plan};
+use registry::{Events, Registry, SharedCall};
+
+/// What the switch is told at start.
+#[derive(Clone, Debug)]
+pub struct SwitchConfig {
+    /// Most calls at a time.
+    pub max_calls: usize,
+    /// Timers of every call.
+    pub timers: Timers,
+    /// What parties may learn of each other when a command does not say.
+    pub privacy: Privacy,
+}
+
+/// Counters of the control side; each only grows.
+#[derive(Debug, Default)]
+pub struct SwitchCounters {
+    /// Calls created.
+    pub created: AtomicU64,
+    /// Calls removed by `delete`.
+    pub deleted: AtomicU64,
+    /// Calls that a timer ended: setup, silence, limit.
+    pub ended: [AtomicU64; 3],
+    /// Offers and answers handled.
+    pub negotiated: AtomicU64,
+    /// Commands refused.
+    pub refused: AtomicU64,
+    /// Commands refused because of a limit (sessions, ports, queue).
+    pub refused_limit: AtomicU64,
+    /// Commands a worker refused: a defect, or a race that was cleaned up.
+    pub refused_by_worker: AtomicU64,
+    /// RTP packets, bytes and errors of finished calls.
+    pub relayed: [AtomicU64; 3],
+}
+
+/// The switch. Cheap to share: put it into an `Arc`.
+#[derive(Debug)]
+pub struct Switch {
+    config: SwitchConfig,
+    site: Site,
+    registry: Registry,
+    draining: AtomicBool,
+    counters: SwitchCounters,
+    started: Instant,
+}
+
+/// A call as it stands or stood: who is who, and what the worker measured.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The call's id.
+    pub call_id: Box<str>,
+    /// Wall time of creation.
+    pub created: SystemTime,
+    /// Monotonic time of creation.
+    pub created_at: Instant,
+    /// Wall time of the latest offer or answer.
+    pub last_signal: SystemTime,
+    /// Its parties.
+    pub parties: Vec<Party>,
+    /// What was signalled.
+    pub history: Vec<Signal>,
+    /// Signalling entries that no longer fitted.
+    pub history_dropped: u32,
+    /// The worker's side.
+    pub report: CallReport,
+    /// Pairs wall and monotonic time.
+    pub taken: (SystemTime, Instant),
+}
+
+impl Snapshot {
+    /// Wall time of a monotonic one.
+    pub fn wall(&self, at: Instant) -> SystemTime {
+        let (wall, mono) = self.taken;
+        mono.checked_duration_since(at)
+            .map_or(wall, |ago| wall - ago)
+    }
+}
+
+impl Switch {
+    /// A switch over `workers`, opening its ports at `site`.
+    pub fn new(config: SwitchConfig, site: Site, workers: Vec<WorkerPort>) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(workers, config.max_calls),
+            config,
+            site,
+            draining: AtomicBool::new(false),
+            counters: SwitchCounters::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Rewrites an offer for the answerer; creates the call if it is new.
+    ///
+    /// # Errors
+    /// Any [`SwitchError`]; a refused offer leaves an existing call as it was, and no new one.
+    pub fn offer(&self, n: &Negotiation<'_>) -> Result<String, SwitchError> {
+        let result = self.with_call_or_new(n.call_id, |call| {
+            self.negotiate(call, n, "offer", negotiate::offer)
+        });
+        self.counted(result)
+    }
+
+    /// Rewrites an answer for the offerer and joins the two.
+    ///
+    /// # Errors
+    /// Any [`SwitchError`]; a refused answer changes nothing.
+    pub fn answer(&self, n: &Negotiation<'_>) -> Result<String, SwitchError> {
+        let result = self.with_call(n.call_id, |call| {
+            self.negotiate(call, n, "answer", negotiate::answer)
+        });
+        self.counted(result)
+    }
+
+    /// Blocks, silences or frees what the selected parties send.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownCall`], a selection that fits nobody, or an overloaded worker.
+    pub fn gate_media(
+        &self,
+        call_id: &str,
+        who: Participants<'_>,
+        gate: MediaGate,
+    ) -> Result<(), SwitchError> {
+        self.with_call(call_id, |call| {
+            let mut draft = call.dialogue.clone();
+            let chosen = draft.select(who)?;
+            if who == Participants::All {
+                draft.gates.set(gate);
+            }
+            let mut changes = Vec::new();
+            for party in chosen {
+                draft.parties[party].gates.set(gate);
+                changes.extend(draft.parties[party].streams().map(|stream| match gate {
+                    MediaGate::Block(on) => Change::Block(stream, on),
+                    MediaGate::Silence(on) => Change::Silence(stream, on),
+                }));
+            }
+            let what = match gate {
+                MediaGate::Block(true) => "block media",
+                MediaGate::Block(false) => "unblock media",
+                MediaGate::Silence(true) => "silence media",
+                MediaGate::Silence(false) => "unsilence media",
+            };
+            self.submit_change(call, changes, Vec::new())?;
+            call.dialogue = draft;
+            call.note(Instant::now(), what, "", None);
+            Ok(())
+        })
+    }
+
+    /// The call as it stands.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownCall`], or [`SwitchError::Overloaded`] when the worker does not
+    /// answer in time.
+    pub async fn query(&self, call_id: &str) -> Result<Snapshot, SwitchError> {
+        let (reply, snapshot) = self.with_call(call_id, |call| {
+            let reply = self.registry.worker(call.worker).query(call.key)?;
+            Ok((reply, Snapshot::of(call_id, call)))
+        })?;
+        let report = registry::reply_in_time(reply)
+            .await?
+            .ok_or(SwitchError::UnknownCall)?;
+        Ok(snapshot.with(*report))
+    }
+
+    /// Ends the call, or only the branch the tags or `via_branch` name while others live on.
+    ///
+    /// `Ok(None)`: a branch ended, the call lives. `Ok(Some(_))`: the call is over.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownCall`] also when no tag matches.
+    pub async fn delete(
+        self: &Arc<Self>,
+        call_id: &str,
+        from_tag: Option<&str>,
+        to_tag: Option<&str>,
+        via_branch: Option<&str>,
+    ) -> Result<Option<Snapshot>, SwitchError> {
+        let known = |talk: &Dialogue, tag: Option<&str>| {
+            tag.is_none_or(|t| t.is_empty() || talk.ever_had_tag(t))
+        };
+        let branch_only = self.with_call(call_id, |call| {
+            let talk = &call.dialogue;
+            let to_known = via_branch.is_some() || known(talk, to_tag);
+            if !known(talk, from_tag) || !to_known {
+                return Err(SwitchError::UnknownCall);
+            }
+            if talk.branch_was_closed(via_branch) {
+                return Ok(true); // asked again
+            }
+            let Some(branch) = talk.lone_branch(to_tag, via_branch) else {
+                return Ok(false);
+            };
+            self.close_branch(call, branch)?;
+            Ok(true)
+        })?;
+        if branch_only {
+            return Ok(None);
+        }
+        let snapshot = self.remove(call_id, None).await?;
+        self.counters.deleted.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(snapshot))
+    }
+
+    /// Call ids, at most `limit`, in no particular order.
+    pub fn list(&self, limit: usize) -> Vec<Box<str>> {
+        self.registry.ids(limit)
+    }
+
+    /// Calls at the moment.
+    pub fn calls(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Most calls at a time.
+    pub fn max_calls(&self) -> usize {
+        self.config.max_calls
+    }
+
+    /// Time since start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Counters of the control side.
+    pub fn counters(&self) -> &SwitchCounters {
+        &self.counters
+    }
+
+    /// Counters of each worker.
+    pub fn worker_counters(&self) -> impl Iterator<Item = &WorkerCounters> {
+        self.registry.worker_counters()
+    }
+
+    /// The interfaces and their ports.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Takes no new calls from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Switch::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends every call. The workers stop when the switch is dropped.
+    pub async fn shutdown(self: &Arc<Self>) {
+        self.drain();
+        for id in self.list(usize::MAX) {
+            let _gone_already = self.remove(&id, None).await;
+        }
+    }
+
+    /// Serves what workers report, for ever: run one such task per worker.
+    pub async fn pump(self: Arc<Self>, worker: usize) {
+        let events = FromWorker {
+            switch: Arc::clone(&self),
+            worker,
+        };
+        self.registry.pump(worker, &events).await;
+    }
+
+    async fn ended(self: &Arc<Self>, worker: usize, key: CallKey, reason: Option<EndReason>) {
+        let Some(id) = self.registry.id_of(worker, key) else {
+            return;
+        };
+        match reason {
+            Some(reason) => {
+                let ix = match reason {
+                    EndReason::Setup => 0,
+                    EndReason::Silence => 1,
+                    EndReason::Limit => 2,
+                };
+                self.counters.ended[ix].fetch_add(1, Ordering::Relaxed);
+                tracing::info!(call_id = %id, ?reason, "call ended by timer");
+            }
+            None => tracing::error!(call_id = %id, "call lost to a defect of the switch"),
+        }
+        let _gone_already = self.remove(&id, Some((worker, key))).await;
+    }
+
+    fn negotiate(
+        &self,
+        call: &mut CallState,
+        n: &Negotiation<'_>,
+        what: &'static str,
+        step: fn(
+            &Desk<'_>,
+            &mut Dialogue,
+            &mut Plan,
+            &Negotiation<'_>,
+        ) -> Result<String, SwitchError>,
+    ) -> Result<String, SwitchError> {
+        let desk = Desk {
+            site: &self.site,
+            now: Instant::now(),
+            wall: SystemTime::now(),
+            privacy: self.config.privacy,
+        };
+        let mut draft = call.dialogue.clone();
+        let mut plan = Plan::default();
+        let sdp = step(&desk, &mut draft, &mut plan, n)?;
+        let (mut sockets, mut leases) = (Vec::new(), Vec::new());
+        for (stream, ports) in plan.opened {
+            sockets.push((stream, Component::Rtp, ports.rtp));
+            sockets.extend(ports.rtcp.map(|rtcp| (stream, Component::Rtcp, rtcp)));
+            leases.push((stream, ports.lease));
+        }
+        if call.inserted {
+            self.submit_change(call, plan.changes, sockets)?;
+        } else {
+            self.submit_insert(call, plan.changes, sockets, desk.now)?;
+            call.inserted = true;
+            self.counters.created.fetch_add(1, Ordering::Relaxed);
+        }
+        call.leases.append(&mut leases);
+        call.dialogue = draft;
+        call.last_signal = desk.wall;
+        let tag = if what == "answer" {
+            n.to_tag.unwrap_or("")
+        } else {
+            n.from_tag
+        };
+        call.note(desk.now, what, tag, Some(n.sdp));
+        self.counters.negotiated.fetch_add(1, Ordering::Relaxed);
+        Ok(sdp)
+    }
+
+    fn submit_insert(
+        &self,
+        call: &CallState,
+        changes: Vec<Change>,
+        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
+        now: Instant,
+    ) -> Result<(), SwitchError> {
+        let config = CallConfig {
+            key: call.key,
+            seed: self.site.random(),
+            timers: self.config.timers,
+        };
+        let mut media = Box::new(Call::new(config, now));
+        for change in changes {
+            media.apply(now, change).map_err(SwitchError::Media)?;
+        }
+        let insert = Command::Insert {
+            key: call.key,
+            call: media,
+            sockets,
+        };
+        self.submit(call, insert)
+    }
+
+    fn submit_change(
+        &self,
+        call: &CallState,
+        changes: Vec<Change>,
+        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
+    ) -> Result<(), SwitchError> {
+        self.submit(
+            call,
+            Command::Change {
+                key: call.key,
+                changes,
+                sockets,
+            },
+        )
+    }
+
+    fn submit(&self, call: &CallState, command: Command) -> Result<(), SwitchError> {
+        self.registry
+            .worker(call.worker)
+            .submit(command)
+            .map_err(|_| SwitchError::Overloaded)
+    }
+
+    fn close_branch(&self, call: &mut CallState, branch: usize) -> Result<(), SwitchError> {
+        let mut draft = call.dialogue.clone();
+        draft.forget(branch);
+        let mut changes: Vec<Change> = draft.parties[branch].streams().map(Change::Close).collect();
+        changes.extend(negotiate::reroute(&draft, draft.parties[branch].peer));
+        self.submit_change(call, changes, Vec::new())?;
+        call.dialogue = draft;
+        Ok(())
+    }
+
+    /// Takes the call out of the registry, ends its media, and frees its ports; with `only`, not
+    /// another call that has the same id by now. Once begun it is finished, even if the caller
+    /// goes away.
+    async fn remove(
+        self: &Arc<Self>,
+        call_id: &str,
+        only: Option<(usize, CallKey)>,
+    ) -> Result<Snapshot, SwitchError> {
+        let shared = self
+            .registry
+            .find(call_id)
+            .ok_or(SwitchError::UnknownCall)?;
+        let (worker, key, leases, snapshot) = {
+            let mut call = locked(&shared);
+            let other = only.is_some_and(|only| only != (call.worker, call.key));
+            if other || std::mem::replace(&mut call.dead, true) {
+                return Err(SwitchError::UnknownCall);
+            }
+            let leases = std::mem::take(&mut call.leases);
+            (call.worker, call.key, leases, Snapshot::of(call_id, &call))
+        };
+        self.registry.forget(call_id, &shared);
+        let switch = Arc::clone(self);
+        let finish = tokio::spawn(async move {
+            let removed = switch.registry.worker(worker).remove(key).await;
+            // Sockets first: a port begins to rest once nothing is bound to it.
+            drop(removed.sockets);
+            drop(leases);
+            switch.registry.release(worker, key);
+            let snapshot = snapshot.with(removed.report);
+            for (sum, n) in switch.counters.relayed.iter().zip(snapshot.totals()) {
+                sum.fetch_add(n, Ordering::Relaxed);
+            }
+            snapshot
+        });
+        finish.await.map_err(|_| SwitchError::UnknownCall)
+    }
+
+    fn with_call<T>(
+        &self,
+        call_id: &str,
+        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
+    ) -> Result<T, SwitchError> {
+        let call = self
+            .registry
+            .find(call_id)
+            .ok_or(SwitchError::UnknownCall)?;
+        let mut call = locked(&call);
+        if call.dead {
+            Err(SwitchError::UnknownCall)
+        } else {
+            f(&mut call)
+        }
+    }
+
+    fn with_call_or_new<T>(
+        &self,
+        call_id: &str,
+        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
+    ) -> Result<T, SwitchError> {
+        loop {
+            let shared = match self.registry.find(call_id) {
+                Some(known) => known,
+                None if self.is_draining() => return Err(SwitchError::Draining),
+                None => self.registry.create(call_id)?,
+            };
+            let mut call = locked(&shared);
+            if call.dead {
+                // Somebody is taking it out of the registry right now; ours will be a new one.
+                self.registry.forget(call_id, &shared);
+                continue;
+            }
+            let result = f(&mut call);
+            if !call.inserted {
+                call.dead = true;
+                self.registry.forget(call_id, &shared);
+                self.registry.release(call.worker, call.key);
+            }
+            return result;
+        }
+    }
+
+    fn counted<T>(&self, result: Result<T, SwitchError>) -> Result<T, SwitchError> {
+        if let Err(error) = &result {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            if error.is_load_limit() {
+                self.counters.refused_limit.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+}
+
+/// A worker's reports, for the call they are about.
+struct FromWorker {
+    switch: Arc<Switch>,
+    worker: usize,
+}
+
+impl Events for FromWorker {
+    fn ended(&self, key: CallKey, reason: Option<EndReason>) {
+        let (switch, worker) = (Arc::clone(&self.switch), self.worker);
+        tokio::spawn(async move { switch.ended(worker, key, reason).await });
+    }
+
+    fn closed(&self, key: CallKey) {
+        let registry = &self.switch.registry;
+        let call = registry
+            .id_of(self.worker, key)
+            .and_then(|id| registry.find(&id));
+        if let Some(call) = call {
+            let mut call = locked(&call);
+            if call.key == key {
+                call.free_closed();
+            }
+        }
+    }
+
+    fn refused(&self, _key: CallKey) {
+        self.switch
+            .counters
+            .refused_by_worker
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A call is whole after every step under its lock, so a panic of a holder spoils nothing.
+fn locked(call: &SharedCall) -> std::sync::MutexGuard<'_, CallState> {
+    call.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Snapshot {
+    fn of(call_id: &str, call: &CallState) -> Self {
+        let now = Instant::now();
+        Self {
+            call_id: call_id.into(),
+            created: call.created,
+            created_at: call.created_at,
+            last_signal: call.last_signal,
+            parties: call.dialogue.parties.clone(),
+            history: call.history.clone(),
+            history_dropped: call.history_dropped,
+            report: CallReport::empty(call.created_at),
+            taken: (SystemTime::now(), now),
+        }
+    }
+
+    fn with(mut self, report: CallReport) -> Self {
+        self.report = report;
+        self
+    }
+
+    /// RTP packets, bytes and errors received from all parties.
+    pub fn totals(&self) -> [u64; 3] {
+        self.report.streams.iter().fold([0; 3], |[p, b, e], s| {
+            [
+                p + s.rtp_in.packets,
+                b + s.rtp_in.bytes,
+                e + s.rtp_in.errors,
+            ]
+        })
+    }
+
+    /// The worker's view of one line of a party.
+    pub fn stream(&self, line: &LegMedia) -> Option<&crate::engine::StreamReport> {
+        line.stream
+            .and_then(|StreamIx(ix)| self.report.streams.get(usize::from(ix)))
+    }
+
+    /// Streams of all parties, for callers that only count.
+    pub fn lines(&self) -> SmallVec<[&LegMedia; 4]> {
+        self.parties.iter().flat_map(|p| p.medias.iter()).collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Why the switch refused a command. The texts are those ng clients test for.
+
+use std::net::SocketAddr;
+
+use crate::wire::sdp::SdpError;
+
+/// A refused command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwitchError {
+    /// `max-calls` calls exist; a client may try another node.
+    #[error("Parallel session limit reached")]
+    SessionLimit,
+    /// The interface's port range is exhausted, or the process has no descriptors left.
+    #[error("Ran out of ports")]
+    OutOfPorts,
+    /// A worker's command queue is full; a client may try another node.
+    #[error("Load limit exceeded")]
+    Overloaded,
+    /// The process is shutting down and takes no new calls.
+    #[error("Parallel session limit reached")]
+    Draining,
+    /// No such call.
+    #[error("Unknown call-id")]
+    UnknownCall,
+    /// The tags fit no party of the call.
+    #[error("Invalid dialogue association")]
+    UnknownDialogue,
+    /// An answer without an offer.
+    #[error("Invalid dialogue association: no offer is waiting for this answer")]
+    NoOffer,
+    /// No party is selected by this tag.
+    #[error("From-tag given, but no such tag exists")]
+    UnknownTag,
+    /// No party has this label.
+    #[error("No monologue matching the given label")]
+    UnknownLabel,
+    /// No party has this address.
+    #[error("Failed to match address to any tag")]
+    UnknownAddress,
+    /// The body is not SDP.
+    #[error("Failed to parse SDP: {0}")]
+    Sdp(#[from] SdpError),
+    /// An answer with another number of `m=` lines than its offer (RFC 3264 section 6).
+    #[error("Incomplete SDP specification: {got} media lines answer {want}")]
+    MediaCount {
+        /// In the answer.
+        got: usize,
+        /// In the offer.
+        want: usize,
+    },
+    /// The SDP points where we must not send.
+    #[error("Refused media address {address} in media {media}: {why}")]
+    RefusedTarget {
+        /// What the SDP said.
+        address: SocketAddr,
+        /// Zero-based `m=` line.
+        media: usize,
+        /// Loopback, link-local, multicast or our own port.
+        why: &'static str,
+    },
+    /// `direction` names an interface that is not configured.
+    #[error("Unknown interface '{0}'")]
+    UnknownInterface(String),
+    /// The interface has no address of the family asked for.
+    #[error("Interface '{0}' has no address of this family")]
+    NoSuchFamily(String),
+    /// The call has as many streams as a call may have.
+    #[error("Too many media streams in one call (at most {max})")]
+    TooManyStreams {
+        /// [`STREAMS_MAX`](crate::engine::STREAMS_MAX).
+        max: usize,
+    },
+    /// The call has as many parties as a call may have.
+    #[error("Too many parties in one call (at most {max})")]
+    TooManyParties {
+        /// [`PARTIES_MAX`](super::call::PARTIES_MAX).
+        max: usize,
+    },
+    /// A line lists more payload types than we keep.
+    #[error("Too many payload types in media {media} (at most {max})")]
+    TooManyPayloadTypes {
+        /// Zero-based `m=` line.
+        media: usize,
+        /// [`PAYLOAD_TYPES_MAX`](crate::engine::PAYLOAD_TYPES_MAX).
+        max: usize,
+    },
+    /// The engine did not take what the SDP asks for.
+    #[error("Cannot set up this media: {0}")]
+    Media(#[source] crate::engine::ChangeError),
+    /// An open socket could not be prepared.
+    #[error("Cannot open a media socket: {0}")]
+    Socket(#[source] std::io::Error),
+}
+
+impl SwitchError {
+    /// Whether another node may well take the call: ng's `load limit` when the client supports it.
+    pub fn is_load_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionLimit | Self::OutOfPorts | Self::Overloaded | Self::Draining
+        )
+    }
+}

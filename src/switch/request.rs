@@ -1,0 +1,181 @@
+//! What a signalling layer asks for: every door (ng, and later HTTP and SIP) fills these in.
+
+use std::net::IpAddr;
+
+use crate::engine::{LearnPace, Privacy};
+
+/// Longest call id, in bytes.
+pub const CALL_ID_MAX: usize = 512;
+/// Longest tag, branch or label, in bytes.
+pub const TAG_MAX: usize = 256;
+
+/// An offer or an answer (RFC 3264) of one party, to be rewritten for the other.
+///
+/// In an answer `from_tag` still names the offerer and `to_tag` the party whose SDP this is, as SIP
+/// and ng have it.
+#[derive(Clone, Debug)]
+pub struct Negotiation<'a> {
+    /// The signalling layer's name of the call; at most [`CALL_ID_MAX`] bytes.
+    pub call_id: &'a str,
+    /// The offerer's tag.
+    pub from_tag: &'a str,
+    /// The answerer's tag, once known.
+    pub to_tag: Option<&'a str>,
+    /// Which branch of a forked offer this is.
+    pub via_branch: Option<&'a str>,
+    /// The SDP body.
+    pub sdp: &'a [u8],
+    /// How to treat it.
+    pub options: Options,
+}
+
+/// How an offer or answer is treated. `Default` is what ng does without any flag.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Interface names facing the offerer and the answerer; empty picks the first configured.
+    pub interfaces: [Option<String>; 2],
+    /// Address family of what is sent on; `None` keeps that of the SDP where possible.
+    pub family: Option<Family>,
+    /// Address to write into the SDP instead of the interface's advertised one.
+    pub media_address: Option<IpAddr>,
+    /// Where the signalling message came from.
+    pub received_from: Option<IpAddr>,
+    /// Ignore the SDP's addresses and use `received_from` (ng `SIP-source-address`).
+    pub sip_source_address: bool,
+    /// What the *other* parties may learn of this call.
+    pub privacy: Option<Privacy>,
+    /// How fast a source that is not the SDP's may be learned; `None`: heuristic.
+    pub learn_pace: Option<LearnPace>,
+    /// A silent party may continue from another address (ng `media-handover`).
+    pub handover: bool,
+    /// Keep sending to the SDP's address whatever the source (ng `asymmetric`).
+    pub asymmetric: bool,
+    /// Media before the answer may be heard (ng `early-media`).
+    pub early_media: bool,
+    /// Send our own RTCP reports (ng `generate-RTCP`).
+    pub own_rtcp: Option<bool>,
+    /// RTCP multiplexing (RFC 5761).
+    pub mux: Mux,
+    /// Write the address into `o=` as well (ng `replace: origin`).
+    pub replace_origin: bool,
+    /// `a=rtcp` in what is sent on.
+    pub rtcp_attribute: RtcpAttributeStyle,
+    /// Packet time in ms for the party that receives this SDP.
+    pub ptime: Option<u16>,
+    /// Packet time in ms for the party that sent this SDP, written into the answer.
+    pub ptime_reverse: Option<u16>,
+    /// Codecs (by name, case-insensitive) to leave out of an offer sent on.
+    pub codec_strip: Vec<String>,
+    /// Codecs to keep although `codec_strip` names them, or names `all`.
+    pub codec_except: Vec<String>,
+    /// A label for the party whose SDP this is.
+    pub label: Option<String>,
+    /// Type of service octet for this call's sockets.
+    pub tos: Option<u8>,
+}
+
+/// How `a=rtcp` is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RtcpAttributeStyle {
+    /// `a=rtcp:PORT`.
+    #[default]
+    Port,
+    /// `a=rtcp:PORT IN IP4 ADDRESS`.
+    Full,
+    /// Not at all.
+    Omit,
+}
+
+/// IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ip4,
+    /// IPv6.
+    Ip6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() {
+            Self::Ip4
+        } else {
+            Self::Ip6
+        }
+    }
+}
+
+/// What to do about RTCP multiplexing, as ng's `rtcp-mux` list says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mux {
+    /// Offer it to the answerer although the offerer did not.
+    pub offer: bool,
+    /// Accept it from the offerer, and do not offer it on.
+    pub demux: bool,
+    /// Accept it from the offerer even if the answerer does not.
+    pub accept: bool,
+    /// Refuse it to the offerer.
+    pub reject: bool,
+}
+
+impl Mux {
+    /// Whether the offer sent on proposes multiplexing.
+    pub fn offered_on(self, offerer_mux: bool) -> bool {
+        self.offer || (offerer_mux && !self.demux && !self.reject)
+    }
+
+    /// Whether the offerer is told yes.
+    pub fn accepted(self, offerer_mux: bool, answerer_mux: bool) -> bool {
+        offerer_mux && !self.reject && (self.accept || self.demux || answerer_mux)
+    }
+}
+
+/// Which parties of a call a media command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Participants<'a> {
+    /// All of them.
+    All,
+    /// The one with this tag.
+    Tag(&'a str),
+    /// The one with this label.
+    Label(&'a str),
+    /// The one whose media address this is.
+    Address(IpAddr),
+}
+
+/// A command about what parties may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaGate {
+    /// Drop it, or stop dropping it.
+    Block(bool),
+    /// Replace it by silence, or stop that.
+    Silence(bool),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mux_follows_both_parties_unless_told_otherwise() {
+        let plain = Mux::default();
+        assert!(plain.offered_on(true) && !plain.offered_on(false));
+        assert!(plain.accepted(true, true) && !plain.accepted(true, false));
+        let demux = Mux {
+            demux: true,
+            ..plain
+        };
+        assert!(!demux.offered_on(true) && demux.accepted(true, false));
+        let offer = Mux {
+            offer: true,
+            ..plain
+        };
+        assert!(offer.offered_on(false) && !offer.accepted(false, true));
+        let reject = Mux {
+            reject: true,
+            ..plain
+        };
+        assert!(!reject.offered_on(true) && !reject.accepted(true, true));
+    }
+}

@@ -1,0 +1,202 @@
+//! `why`: the timeline of a call, and why its audio is one-way.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use crate::engine::{DropReason, EventKind, StreamIx, StreamReport};
+
+use super::{LegMedia, Party, Snapshot};
+
+/// Tells a person what happened to a call: SDP seen, latch attempts, first and last packets, and
+/// for every direction whether sound passes and if not, why.
+pub fn explain(s: &Snapshot) -> String {
+    let mut out = String::new();
+    let age = s.taken.1.saturating_duration_since(s.created_at);
+    let _ = writeln!(out, "call {}  age {:.1} s", s.call_id, age.as_secs_f64());
+    timeline(s, &mut out);
+    for (ix, party) in s.parties.iter().enumerate() {
+        for line in &party.medias {
+            if let Some(report) = s.stream(line) {
+                let _ = writeln!(out, "\n{}", heading(ix, party, line));
+                state(s, line, report, &mut out);
+                let _ = writeln!(out, "  verdict: {}", verdict(s, ix, line, report));
+            }
+        }
+    }
+    out
+}
+
+fn heading(ix: usize, party: &Party, line: &LegMedia) -> String {
+    let tag = if party.tag().is_empty() {
+        "(no tag yet)"
+    } else {
+        party.tag()
+    };
+    let closed = if party.closed { ", closed" } else { "" };
+    format!("party {ix} {tag}{closed}: {} at {}", line.kind, line.local)
+}
+
+fn timeline(s: &Snapshot, out: &mut String) {
+    let mut lines: Vec<(Instant, String)> = Vec::new();
+    for signal in &s.history {
+        let mut text = format!("{} from {}", signal.what, signal.tag);
+        if let Some(sdp) = &signal.sdp {
+            for line in sdp.lines().filter(|l| tells(l)) {
+                let _ = write!(text, "\n             {line}");
+            }
+        }
+        lines.push((signal.at, text));
+    }
+    for event in &s.report.events {
+        let who = owner(s, event.stream);
+        lines.push((event.at, format!("{who}: {}", describe(event.kind))));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let lost = s.history_dropped + s.report.events_dropped;
+    if lost > 0 {
+        let _ = writeln!(out, "  ({lost} older entries are no longer kept)");
+    }
+    for (at, text) in lines {
+        let since = at.saturating_duration_since(s.created_at).as_secs_f64();
+        let _ = writeln!(out, "  {since:>9.3} s {text}");
+    }
+}
+
+/// The lines of an SDP that decide where media goes.
+fn tells(line: &str) -> bool {
+    ["c=", "m=", "a=send", "a=recv", "a=inactive", "a=rtcp"]
+        .iter()
+        .any(|p| line.starts_with(p))
+}
+
+fn owner(s: &Snapshot, stream: StreamIx) -> String {
+    let line_of = |party: &Party| {
+        party
+            .medias
+            .iter()
+            .find(|m| m.stream == Some(stream))
+            .map(|m| m.kind.clone())
+    };
+    let found = s
+        .parties
+        .iter()
+        .enumerate()
+        .find_map(|(ix, p)| Some((ix, p.tag(), line_of(p)?)));
+    match found {
+        Some((ix, tag, kind)) => format!("party {ix} {tag} {kind}"),
+        None => format!("stream {}", stream.0),
+    }
+}
+
+fn describe(kind: EventKind) -> String {
+    match kind {
+        EventKind::Candidate(from) => {
+            format!("packets from {from}, not the SDP's address: watched")
+        }
+        EventKind::Latched { from, by_sdp: true } => format!("latched to {from}, as its SDP said"),
+        EventKind::Latched {
+            from,
+            by_sdp: false,
+        } => format!("latched to {from}, learned"),
+        EventKind::LatchRejected(from) => format!("latch.rejected: packets from {from} dropped"),
+        EventKind::FirstPacket { ssrc, pt } => {
+            format!("first packet, SSRC {ssrc:#010x}, payload type {pt}")
+        }
+        EventKind::SsrcChanged(ssrc) => format!("new SSRC {ssrc:#010x}"),
+        EventKind::SourceChanged(from) => format!("now hears stream {}", from.0),
+        EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
+        EventKind::Stalled => "no packets for two seconds".to_owned(),
+        EventKind::Ended(reason) => format!("ended by the {reason:?} timer"),
+    }
+}
+
+fn state(s: &Snapshot, line: &LegMedia, r: &StreamReport, out: &mut String) {
+    let says = line
+        .remote_address()
+        .map_or_else(|| "nowhere".to_owned(), |a| a.to_string());
+    let is = match r.latched {
+        Some(a) if r.latched_by_sdp => format!("sends from there ({a})"),
+        Some(a) => format!("really sends from {a}"),
+        None => "has not been heard".to_owned(),
+    };
+    let _ = writeln!(out, "  its SDP says {says}; it {is}");
+    let ago = |at: Option<Instant>| {
+        at.map_or_else(
+            || "never".to_owned(),
+            |at| {
+                format!(
+                    "{:.1} s ago",
+                    s.taken.1.saturating_duration_since(at).as_secs_f64()
+                )
+            },
+        )
+    };
+    let _ = writeln!(
+        out,
+        "  received {} packets (first {}, last {}), sent to it {}, refused by source {}",
+        r.rtp_in.packets,
+        ago(r.first_packet),
+        ago(r.last_packet),
+        r.rtp_out.packets,
+        r.rejected,
+    );
+    for reason in DropReason::ALL {
+        let n = r.drops[reason as usize];
+        if n > 0 {
+            let _ = writeln!(out, "  dropped {n}: {}", reason.label());
+        }
+    }
+}
+
+/// One sentence: does this party's sound reach its peer, and if not, what stops it.
+fn verdict(s: &Snapshot, ix: usize, line: &LegMedia, r: &StreamReport) -> String {
+    if r.closed {
+        return "closed".to_owned();
+    }
+    let Some(peer) = s.parties[ix].peer else {
+        return "no peer yet".to_owned();
+    };
+    if r.rtp_in.packets == 0 {
+        return match (line.remote, r.rejected) {
+            (None, _) => "no SDP from this party yet, so none of its media is accepted".to_owned(),
+            (Some(remote), 0) => match remote.rtp {
+                Some(to) => format!(
+                    "nothing arrived from it: it does not send, or a firewall between {to} and {} \
+                     drops it",
+                    line.local
+                ),
+                None => "its SDP holds the call (no address), and nothing arrived".to_owned(),
+            },
+            (Some(_), n) => format!(
+                "{n} packets arrived, none from the address of its SDP and none that may be \
+                 learned: its SDP is wrong, or somebody else sends"
+            ),
+        };
+    }
+    let behind = |m: &&LegMedia| s.stream(m).is_some_and(|p| p.media == r.media);
+    let Some(out) = s.parties[peer]
+        .medias
+        .iter()
+        .find(behind)
+        .and_then(|m| s.stream(m))
+    else {
+        return "its peer has no such media".to_owned();
+    };
+    let stopped = |reason: DropReason| r.drops[reason as usize] > 0;
+    if out.rtp_out.packets == 0 {
+        return match () {
+            () if r.blocked => "blocked by command".to_owned(),
+            () if stopped(DropReason::NoTarget) => "its peer has no usable address".to_owned(),
+            () if stopped(DropReason::Held) => "held: the SDP says so".to_owned(),
+            () if stopped(DropReason::NotHeard) => "another branch is heard".to_owned(),
+            () => "received, but nothing of it was sent on".to_owned(),
+        };
+    }
+    if !r.sends || !out.receives {
+        return "sound passed before; now held by SDP".to_owned();
+    }
+    if r.blocked || r.silenced {
+        return "sound passed before; now blocked or silenced by command".to_owned();
+    }
+    "sound passes to its peer".to_owned()
+}
