@@ -11,12 +11,16 @@
 //! | [`audio`] | signal maths: G.711 |
 //! | [`wire`] | formats: RTP, RTCP, SDP, bencode, JSON; no I/O, no clock, no allocation per packet |
 //!
+//! Beside the house stands [`tools`]: clients of a running switch (load generator, call driver).
+//!
 //! Start reading at [`engine`] for what happens to a packet, and at [`switch`] for what happens to
 //! a call. The invariants the tests name are in `docs/architecture.md`.
 
 pub mod audio;
 pub mod control;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod plane;
 pub mod switch;
 pub mod wire;

@@ -1,0 +1,182 @@
+//! What the fuzz targets run: compiled with the library, so that no change breaks them unseen.
+//! `tests/fuzz_seeds.rs` runs each over its seeds in `testdata/fuzz/`.
+//!
+//! Each takes any bytes, and panics only if a promise of the code under test is broken.
+
+use crate::control::ng::request::Request;
+use crate::control::ng::{join_datagram, split_datagram};
+use crate::wire::bencode::{self, Scanner};
+use crate::wire::ng::{self, Encoding};
+use crate::wire::rtcp::{Compound, ReportedMap, SenderMap};
+use crate::wire::rtp::{FIXED_HEADER_LEN, RtpHeader, RtpPacket};
+use crate::wire::sdp::{Description, Media, MediaRewrite, OriginPolicy, Rewrite, SdpError};
+use crate::wire::seq::{RtpTimestamp, SequenceNumber};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Bencode: decoding, encoding and scanning agree.
+pub fn bencode(data: &[u8]) {
+    let scanned = Scanner::default().advance(data);
+    match bencode::decode(data) {
+        Ok((value, used)) => {
+            assert_eq!(scanned, Ok(Some(used)));
+            let mut again = Vec::new();
+            bencode::encode(&value, &mut again);
+            assert_eq!(bencode::decode(&again), Ok((value, again.len())));
+        }
+        Err(error) if error.is_incomplete() => assert_eq!(scanned, Ok(None)),
+        Err(error) => assert_eq!(scanned, Err(error)),
+    }
+    request(data);
+}
+
+/// JSON of ng: what was read is read again after it was written.
+pub fn ng_json(data: &[u8]) {
+    if let Ok(value) = ng::decode_json(data) {
+        let mut again = Vec::new();
+        ng::encode_json(&value, &mut again);
+        assert_eq!(ng::decode_json(&again), Ok(value));
+    }
+    request(data);
+}
+
+/// A request, with and without its cookie; its warning fits a reply.
+fn request(data: &[u8]) {
+    let payload = split_datagram(data).map_or(data, |(_, payload)| payload);
+    for payload in [data, payload] {
+        let (encoding, request) = Request::decode(payload);
+        let text = match request {
+            Ok(request) => request.warning().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        assert!(text.len() <= WARNING_LEN_MAX);
+        join_datagram(b"k", encoding, &crate::control::ng::error(text));
+        assert!(encoding == Encoding::Bencode || payload.first() == Some(&b'{'));
+    }
+}
+
+/// Two lists of 32 names of 64 bytes, and what is between them.
+const WARNING_LEN_MAX: usize = 2 * 32 * (64 + 2) + 100;
+
+/// RTP: whatever parses has its payload inside, can be edited and stripped, and parses again.
+pub fn rtp(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    let Ok(mut packet) = RtpPacket::parse(&mut bytes) else {
+        return;
+    };
+    let before = *packet.header();
+    let payload = packet.payload().to_vec();
+    packet.set_pt(before.pt ^ 1);
+    packet.set_marker(!before.marker);
+    packet.set_seq(before.seq.next());
+    packet.set_timestamp(before.timestamp.plus(1));
+    packet.set_ssrc(!before.ssrc);
+    let start = packet.strip();
+    let after = RtpHeader::parse(&bytes[start..]).expect("an edited packet stays valid");
+    assert_eq!(after.payload_start, FIXED_HEADER_LEN);
+    assert_eq!(
+        bytes[start..][after.payload_start..after.payload_end],
+        payload
+    );
+    assert_eq!((after.pt, after.marker), (before.pt ^ 1, !before.marker));
+    assert_eq!(after.seq, SequenceNumber(before.seq.0.wrapping_add(1)));
+    assert_eq!(
+        after.timestamp,
+        RtpTimestamp(before.timestamp.0.wrapping_add(1))
+    );
+    assert_eq!(after.ssrc, !before.ssrc);
+}
+
+/// RTCP: whatever parses can be walked and rewritten, and parses again with the same packets.
+pub fn rtcp(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    let Ok(mut compound) = Compound::parse(&mut bytes) else {
+        return;
+    };
+    let spans: Vec<_> = compound.packets().map(|packet| packet.span()).collect();
+    let blocks: usize = compound
+        .packets()
+        .map(|packet| packet.report_blocks().count())
+        .sum();
+    let from = compound
+        .packets()
+        .find_map(|packet| packet.ssrc())
+        .unwrap_or(0);
+    let sender = SenderMap {
+        from,
+        to: !from,
+        timestamp_offset: 7,
+    };
+    let reported = ReportedMap {
+        from,
+        to: !from,
+        sequence_offset: 7,
+        highest_seq: from,
+    };
+    compound.rewrite(Some(sender), Some(reported));
+    assert!(spans.last().is_some_and(|span| span.end == data.len()));
+    let compound = Compound::parse(&mut bytes).expect("a rewritten compound stays valid");
+    assert!(compound.packets().map(|packet| packet.span()).eq(spans));
+    let after: usize = compound
+        .packets()
+        .map(|packet| packet.report_blocks().count())
+        .sum();
+    assert_eq!(blocks, after);
+}
+
+/// Any bytes: parses, sends on both openly and masked, and parses the result again, which must
+/// succeed and mean the same.
+///
+/// # Panics
+///
+/// If it does not.
+pub fn sdp(data: &[u8]) {
+    let Ok(description) = Description::parse(data) else {
+        return;
+    };
+    let address = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
+    let medias: Vec<_> = description
+        .medias()
+        .iter()
+        .map(|media| MediaRewrite::keep(media, address, media.port))
+        .collect();
+    let masked = OriginPolicy::Masked {
+        session_id: 1,
+        version: 1,
+        address,
+    };
+    for origin in [OriginPolicy::Keep, OriginPolicy::Address(address), masked] {
+        let rewrite = Rewrite {
+            origin,
+            session_address: Some(address),
+            medias: medias.clone(),
+        };
+        let mut text = String::new();
+        description.write(&rewrite, &mut text);
+        let again = match Description::parse(text.as_bytes()) {
+            Ok(again) => again,
+            // It may grow past the limits: a static type gets its rtpmap.
+            Err(SdpError::TooLong { .. } | SdpError::TooManyLines { .. }) => continue,
+            Err(error) => panic!("{error}: {text:?}"),
+        };
+        assert_eq!(again.medias().len(), description.medias().len(), "{text:?}");
+        for (before, after) in description.medias().iter().zip(again.medias()) {
+            assert_same(before, after, origin == masked);
+        }
+    }
+}
+
+fn assert_same(before: &Media, after: &Media, masked: bool) {
+    assert_eq!((&before.kind, before.port), (&after.kind, after.port));
+    assert_eq!(before.transport, after.transport);
+    if before.rejected() {
+        return;
+    }
+    let rtp_or_udptl = before.is_rtp() || before.is_udptl();
+    assert!(!rtp_or_udptl || before.direction == after.direction);
+    assert_eq!(before.ptime, after.ptime);
+    assert!(!before.is_rtp() || before.rtcp_mux == after.rtcp_mux);
+    if !masked {
+        assert_eq!(before.codecs, after.codecs);
+        assert_eq!(before.mid, after.mid);
+    }
+}
