@@ -23,4 +23,5 @@ pub mod engine;
 pub mod fuzzing;
 pub mod plane;
 pub mod switch;
+pub mod tools;
 pub mod wire;

@@ -1,0 +1,17 @@
+.PHONY: build demo test bench
+
+# The switch and its tools: target/release/crosspoint.
+build:
+	cargo build --release
+
+# A call with real speech through the switch; results in out/demo.
+demo:
+	scripts/demo.sh
+
+test:
+	scripts/setup.sh interop
+	scripts/test.sh
+
+# Against rtpengine on this machine; raw results in docs/benchmarks/runs.
+bench:
+	scripts/bench.sh

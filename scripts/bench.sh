@@ -1,0 +1,21 @@
+#!/bin/sh
+# Measures the switch against rtpengine on this machine and keeps the raw results in
+# docs/benchmarks/runs/DATE-machine-{relay,setup}.json.
+#
+# usage: scripts/bench.sh [options of `crosspoint bench relay`, for example --runs 5]
+set -eu
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh bench
+cargo build --release --quiet
+
+# The machine by what it is, not by its name: processor and number of cores.
+model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
+machine=$(printf '%s' "${model:-$(uname -m)}-$(nproc)-cores" |
+    tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9' '-' | sed 's/-$//')
+base=docs/benchmarks/runs/$(date +%F)-$machine
+mkdir -p docs/benchmarks/runs
+
+target/release/crosspoint bench relay --json "$base-relay.json" "$@"
+echo
+target/release/crosspoint bench setup --json "$base-setup.json"

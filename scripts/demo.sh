@@ -1,0 +1,68 @@
+#!/bin/sh
+# A two-party call with recorded speech through the switch: what each side hears, as audio, as a
+# picture and as a table, in out/demo.
+#
+# usage: scripts/demo.sh [--ng ADDR]      (default: builds and starts the switch itself)
+set -eu
+cd "$(dirname "$0")/.."
+
+out=out/demo
+sounds=/usr/share/asterisk/sounds/en_US_f_Allison
+ng=
+case "${1:-}" in
+    --ng) ng=${2:?--ng needs an address} ;;
+    '') ;;
+    *) echo "usage: $0 [--ng ADDR]" >&2; exit 2 ;;
+esac
+
+scripts/setup.sh demo
+cargo build --release --quiet
+crosspoint=target/release/crosspoint
+mkdir -p "$out"
+rm -f "$out"/*.wav "$out"/*.png "$out"/table.txt "$out"/switch.log
+
+# Two different texts of about 16 s: the speech comes from a Debian package and is not copied into
+# this repository.
+say() {
+    target=$1
+    shift
+    sox "$@" -r 8000 -c 1 -b 16 "$out/$target"
+}
+say caller-says.wav "$sounds/demo-abouttotry.wav" "$sounds/auth-thankyou.wav"
+say callee-says.wav "$sounds/demo-moreinfo.wav" "$sounds/vm-goodbye.wav"
+
+if [ -z "$ng" ]; then
+    ng=127.0.0.1:22230
+    "$crosspoint" serve --ng "$ng" --http 127.0.0.1:22231 --interface default/127.0.0.1 \
+        --ports 22300-22399 --workers 1 >"$out/switch.log" 2>&1 &
+    switch=$!
+    trap 'kill "$switch" 2>/dev/null || true' EXIT INT TERM
+    # The call's own requests are repeated until answered, so no waiting for a ready switch; but
+    # one that is gone already should be told.
+    sleep 0.3
+    kill -0 "$switch" 2>/dev/null || { cat "$out/switch.log" >&2; exit 1; }
+fi
+
+heard=yes
+"$crosspoint" call --ng "$ng" --caller "$out/caller-says.wav" --callee "$out/callee-says.wav" \
+    --out "$out" --table "$out/table.txt" || heard=no
+
+# Top: what one side says. Bottom: what arrives at the other. They should look the same.
+draw() {
+    speaker=$1 listener=$2
+    [ -s "$out/$listener-hears.wav" ] || return 0
+    sox -M "$out/$speaker-says.wav" "$out/$listener-hears.wav" -n spectrogram \
+        -x 1200 -y 257 -z 70 -Z -20 -w Hann \
+        -t "top: what the $speaker says     bottom: what the $listener hears" \
+        -c "PCMU through the switch, placed by RTP timestamp" \
+        -o "$out/$listener-hears.png"
+}
+draw callee caller
+draw caller callee
+
+echo
+echo "in $out:"
+echo "  caller-hears.wav  callee-hears.wav   listen to them, e.g. play $out/caller-hears.wav"
+echo "  caller-hears.png  callee-hears.png   said above, heard below"
+echo "  table.txt                            the table above"
+[ "$heard" = yes ]

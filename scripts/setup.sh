@@ -1,0 +1,67 @@
+#!/bin/sh
+# Installs the Debian packages that the demo, the benchmarks and the interoperability tests use.
+# Says nothing and needs no privilege when everything is there already.
+#
+# usage: scripts/setup.sh [demo] [bench] [interop]      (default: all of them)
+set -eu
+
+packages() {
+    case "$1" in
+        # Speech (Allison Smith, CC BY-SA 3.0), and what cuts and draws it.
+        demo) echo sox asterisk-core-sounds-en-wav ;;
+        # The peer, and the tools that keep both switches on one CPU.
+        bench) echo rtpengine-daemon util-linux ;;
+        # A SIP proxy and a SIP load tester.
+        interop) echo kamailio sip-tester ;;
+        *) echo "usage: $0 [demo] [bench] [interop]" >&2; exit 2 ;;
+    esac
+}
+
+installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+[ $# -gt 0 ] || set -- demo bench interop
+missing=
+for group in "$@"; do
+    for package in $(packages "$group"); do
+        installed "$package" || missing="$missing $package"
+    done
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "please install the equivalents of these Debian packages:$missing" >&2
+    exit 1
+fi
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    sudo=sudo
+fi
+# Once per package, however often it is named.
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+echo "installing: $missing" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+install() {
+    # tshark asks whether ordinary users may capture: no is the default and fine.
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends $missing >"$log" 2>&1
+}
+if ! install; then
+    # The package lists may be old or absent.
+    $sudo apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+    install || { cat "$log" >&2; exit 1; }
+fi
+
+# Debian starts daemons it installs. Ours are started by the scripts that need them, on ports of
+# their own; one that came with this installation must not occupy the usual ones.
+if [ -d /run/systemd/system ]; then
+    for service in kamailio rtpengine-daemon; do
+        case " $missing " in
+            *" $service "*) $sudo systemctl disable --quiet --now "$service" || true ;;
+        esac
+    done
+fi

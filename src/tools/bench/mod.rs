@@ -1,0 +1,329 @@
+//! The load generator: what a packet, a call and a setup cost in a switch, measured against its
+//! peer in the same run.
+//!
+//! Absolute figures move from machine to machine and from minute to minute. So every run of the
+//! switch is followed by one of the peer (rtpengine, where it is installed) under the same load on
+//! the same CPU, medians are compared, and raw results can be kept ([`Common::json`]). The method
+//! is described in `docs/benchmarks/README.md`.
+
+mod calls;
+mod generator;
+mod process;
+mod relay;
+mod report;
+mod setup;
+pub(in crate::tools) mod sys;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+pub(in crate::tools) use self::calls::{
+    CALLEE, CALLER, answer, delete, media_address, offer, query,
+};
+use self::process::{Division, Subject, find_program};
+pub(in crate::tools) use self::report::align;
+
+/// `crosspoint bench`: what to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// The measurement.
+    #[command(subcommand)]
+    pub what: BenchCommand,
+}
+
+/// The measurements.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum BenchCommand {
+    /// Forwarding: loss, latency, CPU per packet and memory per call under paced two-way RTP
+    Relay(RelayArgs),
+    /// Call setup: offer + answer + delete per second, one and many in flight
+    Setup(SetupArgs),
+}
+
+/// What both measurements can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Runs per switch, alternating; medians are shown
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub runs: u32,
+    /// Measure a switch that is already running, at this ng address, instead of starting one
+    #[arg(long, value_name = "ADDR")]
+    pub ng: Option<SocketAddr>,
+    /// Process id of that switch, for its CPU time and memory
+    #[arg(long, requires = "ng")]
+    pub pid: Option<u32>,
+    /// Executable to start as the switch [default: this program]
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "ng")]
+    pub switch: Option<PathBuf>,
+    /// What to compare with, in the same run
+    #[arg(long, value_enum, default_value_t = Peer::Auto)]
+    pub peer: Peer,
+    /// Measure only one: the peer alone, or the generator with nothing in between
+    #[arg(long, value_enum, conflicts_with_all = ["ng", "switch"])]
+    pub only: Option<Only>,
+    /// Also write raw results of every run to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Do not raise priorities, even where permitted
+    #[arg(long)]
+    pub no_realtime: bool,
+    /// Fail (exit status 1) when a bar is missed
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// The switch to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Peer {
+    /// rtpengine when it is installed
+    Auto,
+    /// rtpengine, or an error when it is not installed
+    Rtpengine,
+    /// Nothing: no ratios
+    None,
+}
+
+/// A single subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// rtpengine
+    Rtpengine,
+    /// The parties send to each other: the generator's own latency and its limits
+    Direct,
+}
+
+/// `crosspoint bench relay`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RelayArgs {
+    /// Two-party calls at the same time, 50 packet/s in each direction
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=9900))]
+    pub calls: u32,
+    /// Seconds that are measured in each run
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub secs: u64,
+    /// Seconds of traffic before that
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub warm: u64,
+    /// The rest.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `crosspoint bench setup`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SetupArgs {
+    /// Calls set up and deleted in each run
+    #[arg(
+        long,
+        default_value_t = 5000,
+        value_parser = clap::value_parser!(u32).range(64..=1_000_000)
+    )]
+    pub calls: u32,
+    /// The rest.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Measures and prints: progress on standard error, the table on standard output.
+///
+/// # Errors
+/// When a switch cannot be started or refuses a call, when sockets run out, and with
+/// [`Common::check`] when a bar is missed.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    // Its own thread: pinning and priority must not outlive the measurement.
+    std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| match &args.what {
+            BenchCommand::Relay(relay) => relay::run(relay),
+            BenchCommand::Setup(setup) => setup::run(setup),
+        });
+        measuring
+            .join()
+            .map_err(|_| anyhow::anyhow!("the measuring thread panicked"))?
+    })
+}
+
+/// Who takes part, the one being judged first.
+fn subjects(common: &Common) -> Result<Vec<Subject>> {
+    let first = match (common.only, common.ng, &common.switch) {
+        (Some(Only::Rtpengine), ..) => return Ok(vec![Subject::Rtpengine]),
+        (Some(Only::Direct), ..) => return Ok(vec![Subject::Direct]),
+        (None, Some(ng), _) => Subject::Existing {
+            ng,
+            pid: common.pid,
+        },
+        (None, None, Some(program)) => Subject::Own(program.clone()),
+        (None, None, None) => {
+            Subject::Own(std::env::current_exe().context("where is this program?")?)
+        }
+    };
+    let installed = find_program("rtpengine").is_some();
+    let with_peer = match common.peer {
+        Peer::None => false,
+        Peer::Auto => installed,
+        Peer::Rtpengine => {
+            ensure!(
+                installed,
+                "rtpengine is not installed (scripts/setup.sh bench installs it)"
+            );
+            true
+        }
+    };
+    if common.peer == Peer::Auto && !installed {
+        eprintln!("rtpengine is not installed: no comparison (scripts/setup.sh bench installs it)");
+    }
+    Ok(if with_peer {
+        vec![first, Subject::Rtpengine]
+    } else {
+        vec![first]
+    })
+}
+
+/// Runs every subject `runs` times, taking turns, and returns each one's results in order.
+fn alternate(
+    common: &Common,
+    subjects: &[Subject],
+    division: &Division,
+    mut measure: impl FnMut(&Subject) -> Result<Value>,
+) -> Result<Vec<Vec<Value>>> {
+    eprintln!(
+        "generator on CPU {}, switch on CPU {}, {} priority",
+        division.generator,
+        division.switch,
+        if division.realtime {
+            "raised"
+        } else {
+            "ordinary"
+        },
+    );
+    if division.generator == division.switch {
+        eprintln!("only one CPU: generator and switch disturb each other, do not trust latencies");
+    }
+    let mut results = vec![Vec::new(); subjects.len()];
+    for run in 1..=common.runs {
+        for (subject, into) in subjects.iter().zip(&mut results) {
+            eprint!("run {run}/{} {:<10} ", common.runs, subject.name());
+            let result =
+                measure(subject).with_context(|| format!("measuring {}", subject.name()))?;
+            eprintln!("{}", result["brief"].as_str().unwrap_or_default());
+            into.push(result);
+        }
+    }
+    Ok(results)
+}
+
+/// Everything a reader needs to judge the figures later.
+fn document(
+    kind: &str,
+    subjects: &[Subject],
+    division: &Division,
+    parameters: &Value,
+    results: &[Vec<Value>],
+    report: &report::Report,
+) -> Value {
+    let who: Vec<Value> = subjects
+        .iter()
+        .zip(results)
+        .map(|(s, runs)| json!({"name": s.name(), "version": s.version(), "runs": runs}))
+        .collect();
+    json!({
+        "bench": kind,
+        "program": concat!("crosspoint ", env!("CARGO_PKG_VERSION")),
+        "taken_unix_s": std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        "machine": machine(),
+        "parameters": parameters,
+        "raised_priority": division.realtime,
+        "cpus_shared": division.generator == division.switch,
+        "subjects": who,
+        "summary": report.summary(),
+    })
+}
+
+/// CPU model, cores, kernel.
+fn machine() -> Value {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown", |(_, name)| name.trim());
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cpuinfo.matches("processor\t:").count().max(cores);
+    // Only the version: what a distributor or a host appends says nothing about the machine.
+    let version = kernel.split('-').next().unwrap_or_default().trim();
+    json!({"cpu": model, "cores": cores, "kernel": version})
+}
+
+/// Prints the table, keeps the raw results, and judges.
+fn finish(common: &Common, report: &report::Report, document: &Value) -> Result<()> {
+    println!("{report}");
+    if let Some(path) = &common.json {
+        let text = serde_json::to_string_pretty(document)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("raw results in {}", path.display());
+    }
+    let missed = report.missed();
+    ensure!(
+        !common.check || missed.is_empty(),
+        "bars missed: {}",
+        missed.join(", ")
+    );
+    Ok(())
+}
+
+/// An empty histogram of nanoseconds up to a minute, three significant digits.
+pub(in crate::tools) fn histogram() -> Result<Histogram<u64>> {
+    const LONGEST_NS: u64 = 60_000_000_000;
+    Histogram::new_with_bounds(1, LONGEST_NS, 3).context("histogram bounds")
+}
+
+/// A figure of a result for a line of progress; `-` when it is not known.
+fn shown(value: &Value, decimals: usize) -> String {
+    value
+        .as_f64()
+        .map_or_else(|| "-".to_owned(), |number| format!("{number:.decimals$}"))
+}
+
+/// Rounds to three decimals, for results people read.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    #[test]
+    fn arguments_are_bounded() {
+        use clap::Parser as _;
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("x relay --calls 9900 --runs 1 --secs 3600").is_ok());
+        assert!(parse("x relay --calls 9901").is_err());
+        assert!(parse("x relay --runs 0").is_err());
+        assert!(parse("x setup --pid 1").is_err(), "a pid needs an address");
+        assert!(parse("x setup --ng 127.0.0.1:2223 --only direct").is_err());
+        let Ok(Cli {
+            bench: BenchArgs {
+                what: BenchCommand::Relay(relay),
+            },
+        }) = parse("x relay")
+        else {
+            panic!("defaults are refused");
+        };
+        assert_eq!(
+            (relay.calls, relay.secs, relay.warm, relay.common.runs),
+            (1000, 5, 2, 3)
+        );
+    }
+}
