@@ -1,0 +1,255 @@
+//! SIPp callers and callees. SIPp sends the media (`play_pcap_audio`); what it would hear arrives
+//! at sockets of ours, bound to the very ports its SDP names.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::support::party;
+use super::support::rtp::{Packet, Script};
+
+/// SIPp numbers the calls from 1 and steps the media port of each by four; it binds the first
+/// ports itself, so its scenarios add eight.
+const PORT_STEP: u16 = 4;
+const PORT_OFFSET: u16 = 8;
+
+/// A SIPp process does not run longer than this, whatever happens.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Ports a SIPp needs for `calls` calls.
+pub(crate) fn media_ports(calls: u16) -> u16 {
+    calls * PORT_STEP + PORT_OFFSET + PORT_STEP
+}
+
+/// How one SIPp runs.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    /// File in `testdata/sipp`, without its ending.
+    pub(crate) scenario: &'a str,
+    pub(crate) calls: u16,
+    pub(crate) calls_per_second: u16,
+    /// Where it calls; `None` for one that is called.
+    pub(crate) proxy: Option<u16>,
+    pub(crate) sip_port: u16,
+    /// First of [`media_ports`].
+    pub(crate) media_port: u16,
+    /// User it calls.
+    pub(crate) user: &'a str,
+    /// How long a caller talks.
+    pub(crate) talk: Duration,
+    /// Voices by file name, without `.pcap`.
+    pub(crate) voices: &'a [(&'a str, Script)],
+}
+
+#[derive(Debug)]
+pub(crate) struct Sipp {
+    child: Child,
+    directory: PathBuf,
+    scenario: String,
+    ears: Ears,
+}
+
+impl Sipp {
+    pub(crate) fn start(plan: &Plan<'_>) -> Self {
+        let directory = super::support::switch::scratch(plan.scenario);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sipp");
+        let scenario = std::fs::read_to_string(source.join(format!("{}.xml", plan.scenario)))
+            .unwrap_or_else(|error| panic!("scenario {}: {error}", plan.scenario))
+            .replace("@USER@", plan.user)
+            .replace("@TALK_MS@", &plan.talk.as_millis().to_string());
+        std::fs::write(directory.join("scenario.xml"), scenario).expect("a scratch file");
+        for (name, voice) in plan.voices {
+            let path = directory.join(format!("{name}.pcap"));
+            std::fs::write(path, voice.pcap()).expect("a scratch file");
+        }
+        let ears = Ears::open(plan.media_port, plan.calls);
+        let child = spawn(plan, &directory);
+        let scenario = plan.scenario.to_owned();
+        let sipp = Self {
+            child,
+            directory,
+            scenario,
+            ears,
+        };
+        if plan.proxy.is_none() {
+            sipp.wait_listening(plan.sip_port);
+        }
+        sipp
+    }
+
+    /// Waits for its end and returns what each of its calls heard, by port; panics with its
+    /// errors if a call failed.
+    pub(crate) fn finish(mut self) -> Vec<Vec<Packet>> {
+        let status = self.wait();
+        let heard = self.ears.close();
+        assert!(
+            status.success(),
+            "{}: {status}\n{}",
+            self.scenario,
+            self.report()
+        );
+        heard
+    }
+
+    /// Every SIP message it sent and received.
+    pub(crate) fn messages(&self) -> String {
+        std::fs::read_to_string(self.directory.join("messages.log")).unwrap_or_default()
+    }
+
+    /// Waits for its end without looking at the result.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + TIMEOUT + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return status;
+            }
+            assert!(
+                Instant::now() < end,
+                "{} hangs\n{}",
+                self.scenario,
+                self.report()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIPp binds its port before it handles calls: taken means listening.
+    fn wait_listening(&self, port: u16) {
+        super::support::wait_until("SIPp listens", || {
+            UdpSocket::bind(("127.0.0.1", port)).is_err()
+        });
+    }
+
+    fn report(&self) -> String {
+        let read = |name: &str| {
+            let text = std::fs::read(self.directory.join(name)).unwrap_or_default();
+            let tail = &text[text.len().saturating_sub(6000)..];
+            format!(
+                "--- {name} of {} ---\n{}\n",
+                self.scenario,
+                String::from_utf8_lossy(tail)
+            )
+        };
+        ["errors.log", "screen.log", "messages.log"]
+            .map(read)
+            .concat()
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.report());
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn spawn(plan: &Plan<'_>, directory: &Path) -> Child {
+    let screen = File::create(directory.join("screen.log")).expect("a scratch file");
+    let mut command = Command::new("sipp");
+    if let Some(proxy) = plan.proxy {
+        command.arg(format!("127.0.0.1:{proxy}"));
+        command.args(["-r", &plan.calls_per_second.to_string()]);
+    }
+    command.args([
+        "-sf",
+        "scenario.xml",
+        "-nostdin",
+        "-i",
+        "127.0.0.1",
+        "-mi",
+        "127.0.0.1",
+    ]);
+    command.args([
+        "-p",
+        &plan.sip_port.to_string(),
+        "-mp",
+        &plan.media_port.to_string(),
+    ]);
+    command.args([
+        "-m",
+        &plan.calls.to_string(),
+        "-timeout",
+        &format!("{}s", TIMEOUT.as_secs()),
+    ]);
+    command.args(["-timeout_error", "-trace_err", "-error_file", "errors.log"]);
+    command.args([
+        "-trace_msg",
+        "-message_file",
+        "messages.log",
+        "-max_socket",
+        "1000",
+    ]);
+    command
+        .current_dir(directory)
+        .env("TERM", "dumb")
+        .stdin(Stdio::null());
+    command
+        .stdout(screen.try_clone().expect("a file"))
+        .stderr(screen);
+    command
+        .spawn()
+        .unwrap_or_else(|error| super::missing("sipp", &error))
+}
+
+/// The sockets at a SIPp's media ports, and the thread that empties them.
+#[derive(Debug)]
+struct Ears {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<BTreeMap<u16, Vec<Packet>>>>,
+}
+
+impl Ears {
+    fn open(media_port: u16, calls: u16) -> Self {
+        let sockets: Vec<(u16, UdpSocket)> = (0..calls)
+            .map(|call| {
+                let port = media_port + PORT_OFFSET + call * PORT_STEP;
+                let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a reserved port");
+                socket.set_nonblocking(true).expect("a socket");
+                (port, socket)
+            })
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = Some(std::thread::spawn(move || listen(&sockets, &stopped)));
+        Self { stop, thread }
+    }
+
+    fn close(&mut self) -> Vec<Vec<Packet>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("closed once");
+        thread
+            .join()
+            .expect("a thread that does not panic")
+            .into_values()
+            .collect()
+    }
+}
+
+/// Empties all sockets ten times a second (a queue holds five seconds of G.711), and once more
+/// when told to stop.
+fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool) -> BTreeMap<u16, Vec<Packet>> {
+    let mut heard: BTreeMap<u16, Vec<Packet>> = BTreeMap::new();
+    loop {
+        let last = stop.load(Ordering::Relaxed);
+        for (port, socket) in sockets {
+            let packets = party::drain(socket)
+                .into_iter()
+                .filter_map(|(_, b)| Packet::read(&b));
+            heard.entry(*port).or_default().extend(packets);
+        }
+        if last {
+            return heard;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
