@@ -1,0 +1,20 @@
+# docker build -t crosspoint .
+# docker run --rm --network host --ulimit nofile=262144 crosspoint serve --interface default/ADDRESS
+#
+# --network host, because publishing thousands of UDP ports one by one is slow, and because the
+# addresses in SDP must be the machine's own.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin crosspoint
+
+FROM debian:bookworm-slim
+RUN useradd --system --no-create-home --shell /usr/sbin/nologin crosspoint
+COPY --from=build /src/target/release/crosspoint /usr/local/bin/crosspoint
+COPY packaging/crosspoint.toml /etc/crosspoint/crosspoint.toml
+USER crosspoint
+# SIGTERM drains for up to drain-timeout: give `docker stop` at least that long (-t 60).
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/crosspoint"]
+CMD ["serve", "--config", "/etc/crosspoint/crosspoint.toml"]
