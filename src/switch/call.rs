@@ -187,7 +187,7 @@ pub struct Signal {
     pub what: &'static str,
     /// Tag of the party it came from.
     pub tag: Box<str>,
-    /// The SDP as received, cut at [`HISTORY_SDP_MAX`] bytes.
+    /// The SDP as received, cut at `HISTORY_SDP_MAX` bytes.
     pub sdp: Option<Box<str>>,
 }
 

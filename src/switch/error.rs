@@ -74,7 +74,7 @@ pub enum SwitchError {
     /// The call has as many parties as a call may have.
     #[error("Too many parties in one call (at most {max})")]
     TooManyParties {
-        /// [`PARTIES_MAX`](super::call::PARTIES_MAX).
+        /// `PARTIES_MAX`.
         max: usize,
     },
     /// A line lists more payload types than we keep.
