@@ -49,7 +49,7 @@ const ERRORS_IN_A_ROW_MAX: u32 = 8;
 /// Epoll's token for the worker's own wake-up call; no port handle has this value, see [`Ports`].
 const WAKER: u64 = u64::MAX;
 
-/// UDP sockets behind edge-triggered epoll.
+/// UDP sockets behind level-triggered epoll.
 #[derive(Debug)]
 pub struct SocketDriver {
     epoll: OwnedFd,
