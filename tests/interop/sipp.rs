@@ -71,7 +71,7 @@ impl Sipp {
         let ears = Ears::open(plan.media_port, plan.calls);
         let child = spawn(plan, &directory);
         let scenario = plan.scenario.to_owned();
-        let sipp = Self {
+        let mut sipp = Self {
             child,
             directory,
             scenario,
@@ -119,10 +119,13 @@ impl Sipp {
         }
     }
 
-    /// SIPp binds its port before it handles calls: taken means listening.
-    fn wait_listening(&self, port: u16) {
+    /// SIPp binds its port before it handles calls: bound means listening. The kernel is asked, for
+    /// a trial bind would take the port just when SIPp wants it, and SIPp gives up at once.
+    fn wait_listening(&mut self, port: u16) {
         super::support::wait_until("SIPp listens", || {
-            UdpSocket::bind(("127.0.0.1", port)).is_err()
+            let ended = self.child.try_wait().expect("our child");
+            assert!(ended.is_none(), "{}: {ended:?}", self.scenario);
+            is_bound(port)
         });
     }
 
@@ -140,6 +143,16 @@ impl Sipp {
             .map(read)
             .concat()
     }
+}
+
+/// Whether some process has this UDP port of 127.0.0.1: see proc_net_udp(5), where addresses are
+/// words of the machine's byte order, and ports are not.
+fn is_bound(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/udp").expect("the kernel's table");
+    let ip = u32::from_ne_bytes([127, 0, 0, 1]);
+    let local = format!("{ip:08X}:{port:04X}");
+    let of_row = |row: &str| row.split_whitespace().nth(1) == Some(&local);
+    table.lines().skip(1).any(of_row)
 }
 
 impl Drop for Sipp {
