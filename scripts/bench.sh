@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh bench
-cargo build --release --quiet
+cargo build --release --locked
 
 # The machine by what it is, not by its name: processor and number of cores.
 model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)

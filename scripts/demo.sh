@@ -16,7 +16,7 @@ case "${1:-}" in
 esac
 
 scripts/setup.sh demo
-cargo build --release --quiet
+cargo build --release --locked
 crosspoint=target/release/crosspoint
 mkdir -p "$out"
 rm -f "$out"/*.wav "$out"/*.png "$out"/table.txt "$out"/switch.log
