@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Turns -1 into the thread's errno.
@@ -26,6 +27,28 @@ pub(super) fn timeout_ms(timeout: Option<Duration>) -> libc::c_int {
         None => -1,
         Some(t) => libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX),
     }
+}
+
+/// A new epoll instance, closed in children.
+pub(super) fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved; the descriptor is new, checked, and owned by nobody else.
+    unsafe {
+        Ok(OwnedFd::from_raw_fd(check(libc::epoll_create1(
+            libc::EPOLL_CLOEXEC,
+        ))?))
+    }
+}
+
+/// Watches `fd` for something to read, level-triggered, under the name `token`.
+pub(super) fn epoll_add(epoll: &OwnedFd, fd: RawFd, token: u64) -> io::Result<()> {
+    #[allow(clippy::cast_sign_loss, reason = "a flag constant")]
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: token,
+    };
+    let (epoll, add) = (epoll.as_raw_fd(), libc::EPOLL_CTL_ADD);
+    // SAFETY: `event` lives through the call; the kernel checks the descriptors.
+    check(unsafe { libc::epoll_ctl(epoll, add, fd, &raw mut event) }).map(drop)
 }
 
 /// Keeps the calling thread on one CPU.
@@ -117,7 +140,8 @@ impl RawAddr {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-    const CAPACITY: libc::socklen_t = mem::size_of::<Storage>() as libc::socklen_t;
+    /// Bytes the kernel may write.
+    pub(super) const CAPACITY: libc::socklen_t = mem::size_of::<Storage>() as libc::socklen_t;
 }
 
 impl From<SocketAddr> for RawAddr {

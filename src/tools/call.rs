@@ -20,10 +20,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::ear::Ear;
-use super::bench::{self, sys};
 use super::ng_client::{NgClient, accepted};
-use super::wav;
+use super::{bench, print, wav};
 use crate::audio::g711;
+use crate::plane::probe;
 
 /// Samples of a packet: 20 ms.
 const FRAME: usize = 160;
@@ -112,7 +112,7 @@ pub fn run(args: &CallArgs) -> Result<()> {
         verdicts.push(likeness::Verdict::new(hearer, speaker));
     }
     let table = show::table(&parties, &verdicts, &seen, set_up);
-    print!("{table}");
+    print(&table)?;
     if let Some(path) = &args.table {
         write_file(path, &table)?;
     }
@@ -149,7 +149,7 @@ impl Party {
     fn new(ip: Ipv4Addr, speech: &[i16], frames: usize) -> Result<Self> {
         let (rtp, rtcp) = port_pair(ip)?;
         rtp.set_nonblocking(true)?;
-        sys::stamp_arrivals(&rtp)?;
+        probe::stamp_arrivals(&rtp)?;
         let address = match rtp.local_addr()? {
             SocketAddr::V4(address) => address,
             SocketAddr::V6(other) => return Err(anyhow!("{other} is not IPv4")),
@@ -198,9 +198,9 @@ impl Party {
 
     fn listen(&mut self) -> Result<()> {
         let mut packet = [0; 2048];
-        while let Some(arrival) = sys::receive(&self.rtp, &mut packet)? {
+        while let Some(arrival) = probe::receive(&self.rtp, &mut packet)? {
             let now_ns = arrival.kernel_ns.unwrap_or_else(unix_ns);
-            if arrival.from == self.to {
+            if arrival.from == SocketAddr::V4(self.to) {
                 self.ear.hear(&packet[..arrival.length], now_ns);
             } else {
                 self.ear.strangers += 1;

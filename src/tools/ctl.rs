@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use super::ng_client::{NgClient, Request, accepted};
+use super::print;
 
 /// Where the switch is, and what to do.
 #[derive(Debug, Args)]
@@ -67,8 +68,7 @@ pub fn run(args: &CtlArgs) -> Result<()> {
     if let Some(reason) = text.strip_prefix("error: ") {
         bail!("{reason}");
     }
-    println!("{}", pretty(text));
-    Ok(())
+    print(&format!("{}\n", pretty(text)))
 }
 
 /// JSON is shown with line breaks, anything else as it is.

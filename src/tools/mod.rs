@@ -11,3 +11,20 @@ pub mod ctl;
 pub mod ng_client;
 mod sdp;
 mod wav;
+
+use std::io::{self, Write};
+
+use anyhow::{Context as _, Result};
+
+/// Prints to standard output. Unlike `print!` it does not panic where that is full, and a reader
+/// who has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// When standard output cannot be written to.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}

@@ -11,13 +11,13 @@
 //! ```
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 
-use super::sys::{self, Poll};
+use crate::plane::probe::{self, Poll};
 
 /// Time between two packets of one stream.
 pub(crate) const PACKET_INTERVAL: Duration = Duration::from_millis(20);
@@ -78,7 +78,7 @@ impl Parties {
             let address = SocketAddrV4::new(Ipv4Addr::new(127, 0, block, host), FIRST_PORT + port);
             let socket = UdpSocket::bind(address)?;
             socket.set_nonblocking(true)?;
-            sys::stamp_arrivals(&socket)?;
+            probe::stamp_arrivals(&socket)?;
             parties.sockets.push(socket);
             parties.addresses.push(address);
         }
@@ -224,7 +224,7 @@ impl<'a> Generator<'a> {
         for (i, socket) in parties.sockets.iter().enumerate() {
             poll.add(socket, i)?;
             // What an earlier run left in the queues is not ours.
-            while sys::receive(socket, &mut [0; 64])?.is_some() {}
+            while probe::receive(socket, &mut [0; 64])?.is_some() {}
         }
         // The seed is fixed, so that every run and every subject sees the same load.
         let mut random = fastrand::Rng::with_seed(0x7870_6265_6e63_6821);
@@ -250,7 +250,7 @@ impl<'a> Generator<'a> {
         Ok(Self {
             parties,
             poll,
-            ready: Vec::with_capacity(sys::READY_MAX),
+            ready: Vec::with_capacity(probe::READY_MAX),
             streams,
             audits,
             order,
@@ -346,17 +346,17 @@ impl<'a> Generator<'a> {
             self.ready.extend(self.poll.wait(Duration::ZERO)?);
             for i in 0..self.ready.len() {
                 let party = self.ready[i];
-                if let Some(arrival) = sys::receive(&self.parties.sockets[party], &mut packet)? {
+                if let Some(arrival) = probe::receive(&self.parties.sockets[party], &mut packet)? {
                     self.hear(party, &packet[..arrival.length], &arrival);
                 }
             }
-            if self.ready.len() < sys::READY_MAX {
+            if self.ready.len() < probe::READY_MAX {
                 return Ok(());
             }
         }
     }
 
-    fn hear(&mut self, party: usize, packet: &[u8], arrival: &sys::Arrival) {
+    fn hear(&mut self, party: usize, packet: &[u8], arrival: &probe::Arrival) {
         let Some(mark) = read_packet(packet, self.run) else {
             self.foreign += 1;
             return;
@@ -412,7 +412,7 @@ fn is_rightly_routed(
     party: usize,
     stream: usize,
     parties: &Parties,
-    from: SocketAddrV4,
+    from: SocketAddr,
 ) -> bool {
     let direct = streams[stream].to == parties.address(party);
     let expected = if direct {
@@ -420,7 +420,7 @@ fn is_rightly_routed(
     } else {
         streams[party].to
     };
-    party == stream ^ 1 && from == expected
+    party == stream ^ 1 && from == SocketAddr::V4(expected)
 }
 
 fn write_packet(stream: &Stream, run: u32, party: usize, now_ns: u64) -> [u8; PACKET_BYTES] {

@@ -12,10 +12,11 @@ mod process;
 mod relay;
 mod report;
 mod setup;
-pub(in crate::tools) mod sys;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -26,6 +27,9 @@ pub(in crate::tools) use self::calls::{
 };
 use self::process::{Division, Subject, find_program};
 pub(in crate::tools) use self::report::align;
+use self::report::{Report, Row};
+use super::print;
+use crate::plane::limits::OpenFiles;
 
 /// `crosspoint bench`: what to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -182,65 +186,134 @@ fn subjects(common: &Common) -> Result<Vec<Subject>> {
     })
 }
 
+/// One of the measurements: what makes it different from the other.
+struct Experiment<'a> {
+    /// Its name in raw results.
+    kind: &'static str,
+    /// First line of the table.
+    title: String,
+    /// Lines of the table.
+    rows: &'a [Row],
+    /// What it was told, for the raw results.
+    parameters: Value,
+    /// Most calls at a time, which decides how many files must be open.
+    calls_max: u32,
+}
+
+impl Experiment<'_> {
+    /// Measures all subjects, prints the table, keeps the raw results, and judges.
+    fn run(
+        &self,
+        common: &Common,
+        subjects: &[Subject],
+        measure: impl FnMut(&Subject, &Division) -> Result<Value>,
+    ) -> Result<()> {
+        // The switch inherits the limit and needs more files than the generator does.
+        OpenFiles::raise()?.require(self.calls_max.into())?;
+        // Opened before anything is measured: a bad path must not cost minutes.
+        let raw = common.json.as_deref().map(RawResults::create).transpose()?;
+        let division = Division::apply(!common.no_realtime)?;
+        let results = alternate(common.runs, subjects, &division, measure)?;
+        let report = Report::new(self.title.clone(), self.rows, subjects, &results);
+        print(&format!("{report}\n"))?;
+        if let Some(raw) = raw {
+            raw.write(&self.document(subjects, &division, &results, &report))?;
+        }
+        let missed = report.missed();
+        ensure!(
+            !common.check || missed.is_empty(),
+            "bars missed: {}",
+            missed.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Everything a reader needs to judge the figures later.
+    fn document(
+        &self,
+        subjects: &[Subject],
+        division: &Division,
+        results: &[Vec<Value>],
+        report: &Report,
+    ) -> Value {
+        let who: Vec<Value> = subjects
+            .iter()
+            .zip(results)
+            .map(|(s, runs)| json!({"name": s.name(), "version": s.version(), "runs": runs}))
+            .collect();
+        json!({
+            "bench": self.kind,
+            "program": concat!("crosspoint ", env!("CARGO_PKG_VERSION")),
+            "taken_unix_s": std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            "machine": machine(),
+            "parameters": self.parameters,
+            "raised_priority": division.realtime,
+            "cpus_shared": division.generator == division.switch,
+            "subjects": who,
+            "summary": report.summary(),
+        })
+    }
+}
+
+/// Where raw results go.
+struct RawResults<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> RawResults<'a> {
+    fn create(path: &'a Path) -> Result<Self> {
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(mut self, document: &Value) -> Result<()> {
+        let text = serde_json::to_string_pretty(document)? + "\n";
+        let path = self.path.display();
+        self.file
+            .write_all(text.as_bytes())
+            .with_context(|| format!("cannot write {path}"))?;
+        eprintln!("raw results in {path}");
+        Ok(())
+    }
+}
+
 /// Runs every subject `runs` times, taking turns, and returns each one's results in order.
 fn alternate(
-    common: &Common,
+    runs: u32,
     subjects: &[Subject],
     division: &Division,
-    mut measure: impl FnMut(&Subject) -> Result<Value>,
+    mut measure: impl FnMut(&Subject, &Division) -> Result<Value>,
 ) -> Result<Vec<Vec<Value>>> {
+    let priority = if division.realtime {
+        "raised"
+    } else {
+        "ordinary"
+    };
     eprintln!(
-        "generator on CPU {}, switch on CPU {}, {} priority",
-        division.generator,
-        division.switch,
-        if division.realtime {
-            "raised"
-        } else {
-            "ordinary"
-        },
+        "generator on CPU {}, switch on CPU {}, {priority} priority",
+        division.generator, division.switch,
     );
     if division.generator == division.switch {
         eprintln!("only one CPU: generator and switch disturb each other, do not trust latencies");
     }
     let mut results = vec![Vec::new(); subjects.len()];
-    for run in 1..=common.runs {
+    for run in 1..=runs {
         for (subject, into) in subjects.iter().zip(&mut results) {
-            eprint!("run {run}/{} {:<10} ", common.runs, subject.name());
-            let result =
-                measure(subject).with_context(|| format!("measuring {}", subject.name()))?;
-            eprintln!("{}", result["brief"].as_str().unwrap_or_default());
+            eprint!("run {run}/{runs} {:<10} ", subject.name());
+            let result = measure(subject, division)
+                .with_context(|| format!("measuring {}", subject.name()))?;
+            let free = match result["confined_to_one_cpu"] {
+                Value::Bool(false) => " (the switch is NOT confined to one CPU)",
+                _ => "",
+            };
+            eprintln!("{}{free}", result["brief"].as_str().unwrap_or_default());
             into.push(result);
         }
     }
     Ok(results)
-}
-
-/// Everything a reader needs to judge the figures later.
-fn document(
-    kind: &str,
-    subjects: &[Subject],
-    division: &Division,
-    parameters: &Value,
-    results: &[Vec<Value>],
-    report: &report::Report,
-) -> Value {
-    let who: Vec<Value> = subjects
-        .iter()
-        .zip(results)
-        .map(|(s, runs)| json!({"name": s.name(), "version": s.version(), "runs": runs}))
-        .collect();
-    json!({
-        "bench": kind,
-        "program": concat!("crosspoint ", env!("CARGO_PKG_VERSION")),
-        "taken_unix_s": std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
-        "machine": machine(),
-        "parameters": parameters,
-        "raised_priority": division.realtime,
-        "cpus_shared": division.generator == division.switch,
-        "subjects": who,
-        "summary": report.summary(),
-    })
 }
 
 /// CPU model, cores, kernel.
@@ -258,28 +331,20 @@ fn machine() -> Value {
     json!({"cpu": model, "cores": cores, "kernel": version})
 }
 
-/// Prints the table, keeps the raw results, and judges.
-fn finish(common: &Common, report: &report::Report, document: &Value) -> Result<()> {
-    println!("{report}");
-    if let Some(path) = &common.json {
-        let text = serde_json::to_string_pretty(document)?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        eprintln!("raw results in {}", path.display());
-    }
-    let missed = report.missed();
-    ensure!(
-        !common.check || missed.is_empty(),
-        "bars missed: {}",
-        missed.join(", ")
-    );
-    Ok(())
-}
-
 /// An empty histogram of nanoseconds up to a minute, three significant digits.
 pub(in crate::tools) fn histogram() -> Result<Histogram<u64>> {
     const LONGEST_NS: u64 = 60_000_000_000;
     Histogram::new_with_bounds(1, LONGEST_NS, 3).context("histogram bounds")
+}
+
+/// The usual percentiles in microseconds.
+#[allow(clippy::cast_precision_loss, reason = "nanoseconds below a minute")]
+fn percentiles(ns: &Histogram<u64>) -> Value {
+    let us = |quantile: f64| rounded(ns.value_at_quantile(quantile) as f64 / 1e3);
+    json!({
+        "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p99_9": us(0.999), "max": us(1.0),
+        "mean": rounded(ns.mean() / 1e3),
+    })
 }
 
 /// A figure of a result for a line of progress; `-` when it is not known.

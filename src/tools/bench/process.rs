@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::sys;
+use crate::plane::probe;
 use crate::tools::ng_client::NgClient;
 
 /// Media ports of a switch under test: 10,000 two-leg calls of an RTP and an RTCP port each.
@@ -98,15 +98,15 @@ impl Division {
     /// else where it is permitted and `want_realtime`. Applies the generator's half to the calling
     /// thread.
     pub(crate) fn apply(want_realtime: bool) -> Result<Self> {
-        let cpus = sys::allowed_cpus();
+        let cpus = probe::allowed_cpus();
         let switch = *cpus.last().context("no CPU to run on")?;
         let generator = cpus[cpus.len().saturating_sub(2)];
-        sys::pin_to(generator).context("cannot pin the generator")?;
+        probe::stay_on_cpu(generator).context("cannot pin the generator")?;
         // Both halves or none: what disturbs the switch must not spare the generator.
         let realtime = want_realtime
             && generator != switch
             && find_program("chrt").is_some()
-            && sys::become_realtime(GENERATOR_PRIORITY).is_ok();
+            && probe::become_realtime(GENERATOR_PRIORITY).is_ok();
         Ok(Self {
             generator,
             switch,
@@ -323,6 +323,42 @@ pub(crate) fn machine_ns() -> Option<(u64, u64)> {
         (user + nice + system + irq + softirq) * TICK_NS,
         steal * TICK_NS,
     ))
+}
+
+/// CPU time used up to a moment, or between two; `None` where it cannot be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// The switch's, in nanoseconds.
+    pub(crate) switch_ns: Option<u64>,
+    /// This process's.
+    pub(crate) generator_ns: Option<u64>,
+    /// See [`machine_ns`].
+    pub(crate) machine_ns: Option<(u64, u64)>,
+}
+
+impl Usage {
+    /// Up to now, of the switch with this process id.
+    pub(crate) fn now(pid: Option<u32>) -> Self {
+        Self {
+            switch_ns: pid.and_then(cpu_ns),
+            generator_ns: cpu_ns(std::process::id()),
+            machine_ns: machine_ns(),
+        }
+    }
+
+    /// What was used between `earlier` and this.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let between = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        let machine = self.machine_ns.zip(earlier.machine_ns);
+        Self {
+            switch_ns: between(self.switch_ns, earlier.switch_ns),
+            generator_ns: between(self.generator_ns, earlier.generator_ns),
+            machine_ns: machine.map(|(now, then)| {
+                let (busy, stolen) = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
+                (busy, stolen)
+            }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::generator::{Generator, Outcome, PACKET_INTERVAL, Parties, Plan};
-use super::process::{self, Division, Subject, Switch};
-use super::report::{Bar, Report, Row};
-use super::{RelayArgs, calls, rounded, shown, sys};
+use super::process::{self, Division, Subject, Switch, Usage};
+use super::report::{Bar, Row};
+use super::{Experiment, RelayArgs, calls, percentiles, rounded, shown};
 use crate::tools::ng_client::{NgClient, accepted};
 
 /// Requests in flight while calls are set up; not measured here.
@@ -48,40 +47,31 @@ const ROWS: [Row; 15] = [
 
 /// Measures and prints.
 pub(super) fn run(args: &RelayArgs) -> Result<()> {
-    let common = &args.common;
-    let files = sys::raise_open_files().context("cannot raise the limit of open files")?;
-    let needed = 4 * u64::from(args.calls) + 200;
-    ensure!(
-        needed <= files,
-        "{} calls need {needed} open files, {files} allowed",
-        args.calls
-    );
-    let subjects = super::subjects(common)?;
-    let division = Division::apply(!common.no_realtime)?;
-    let parties = Parties::open(2 * args.calls as usize)?;
-    let results = super::alternate(common, &subjects, &division, |subject| {
-        measure(args, subject, &division, &parties)
-    })?;
-    let title = format!(
-        "relay: {} two-party calls, {} packet/s, {} s measured, median of {} runs (min-max)",
-        args.calls,
-        u128::from(args.calls) * 2_000 / PACKET_INTERVAL.as_millis(),
-        args.secs,
-        common.runs,
-    );
-    let report = Report::new(title, &ROWS, &subjects, &results);
-    let parameters = json!({
-        "calls": args.calls, "secs": args.secs, "warm": args.warm, "runs": common.runs,
-    });
-    let document = super::document(
-        "relay",
-        &subjects,
-        &division,
-        &parameters,
-        &results,
-        &report,
-    );
-    super::finish(common, &report, &document)
+    let subjects = super::subjects(&args.common)?;
+    let experiment = Experiment {
+        kind: "relay",
+        title: format!(
+            "relay: {} two-party calls, {} packet/s, {} s measured, median of {} runs (min-max)",
+            args.calls,
+            u128::from(args.calls) * 2_000 / PACKET_INTERVAL.as_millis(),
+            args.secs,
+            args.common.runs,
+        ),
+        rows: &ROWS,
+        parameters: json!({
+            "calls": args.calls, "secs": args.secs, "warm": args.warm, "runs": args.common.runs,
+        }),
+        calls_max: args.calls,
+    };
+    let mut parties = None;
+    experiment.run(&args.common, &subjects, |subject, division| {
+        // The same sockets in every run, opened once there may be that many.
+        let parties = match &mut parties {
+            Some(open) => open,
+            none => none.insert(Parties::open(2 * args.calls as usize)?),
+        };
+        measure(args, subject, division, parties)
+    })
 }
 
 /// One run of one subject, from its start to its end.
@@ -131,7 +121,7 @@ fn measure(
         tear_down(client, &names)?;
     }
     ensure!(outcome.sent > 0 && usage.len() == 2, "nothing was sent");
-    let mut result = describe(&outcome, &usage[0], &usage[1]);
+    let mut result = describe(&outcome, &usage[1].since(&usage[0]));
     let per_call = |rss: Option<u64>| Some(grown(rss?, rss_idle?) / f64::from(args.calls));
     // After the load: a switch that touches memory only when media flows must not look smaller.
     result["rss_kb_per_call"] = json!(per_call(rss_loaded).map(rounded));
@@ -210,36 +200,19 @@ fn tear_down(client: &mut NgClient, names: &Names) -> Result<()> {
     Ok(())
 }
 
-/// What was used up to a moment.
-struct Usage {
-    switch_ns: Option<u64>,
-    generator_ns: Option<u64>,
-    machine_ns: Option<(u64, u64)>,
-}
-
-impl Usage {
-    fn now(pid: Option<u32>) -> Self {
-        Self {
-            switch_ns: pid.and_then(process::cpu_ns),
-            generator_ns: process::cpu_ns(std::process::id()),
-            machine_ns: process::machine_ns(),
-        }
-    }
-}
-
 #[allow(
     clippy::cast_precision_loss,
     reason = "nanoseconds of a run are far below 2^52"
 )]
-fn describe(outcome: &Outcome, before: &Usage, after: &Usage) -> Value {
-    let used = |of: fn(&Usage) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?) as f64);
+fn describe(outcome: &Outcome, used: &Usage) -> Value {
+    let float = |ns: Option<u64>| ns.map(|ns| ns as f64);
     let window_ns = outcome.window.as_nanos() as f64;
     let packets = outcome.arrived.max(1) as f64;
     let per_packet = |ns: Option<f64>| ns.map(|ns| rounded(ns / 1e3 / packets));
     let of_core = |ns: Option<f64>| ns.map(|ns| rounded(100.0 * ns / window_ns));
-    let switch = used(|u| u.switch_ns);
-    let machine = used(|u| u.machine_ns.map(|m| m.0));
-    let generator = used(|u| u.generator_ns);
+    let switch = float(used.switch_ns);
+    let machine = float(used.machine_ns.map(|m| m.0));
+    let generator = float(used.generator_ns);
     let others = machine
         .zip(generator)
         .map(|(m, g)| (m - g - switch.unwrap_or(0.0)).max(0.0));
@@ -266,17 +239,7 @@ fn describe(outcome: &Outcome, before: &Usage, after: &Usage) -> Value {
         "generator_lag_p99_us": rounded(outcome.lag_ns.value_at_quantile(0.99) as f64 / 1e3),
         "generator_was_late": lag_max_us > LAG_MAX_US,
         "others_core_pct": of_core(others),
-        "stolen_pct": of_core(used(|u| u.machine_ns.map(|m| m.1))),
-    })
-}
-
-/// The usual percentiles in microseconds.
-#[allow(clippy::cast_precision_loss, reason = "nanoseconds below a minute")]
-pub(super) fn percentiles(ns: &Histogram<u64>) -> Value {
-    let us = |quantile: f64| rounded(ns.value_at_quantile(quantile) as f64 / 1e3);
-    json!({
-        "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p99_9": us(0.999), "max": us(1.0),
-        "mean": rounded(ns.mean() / 1e3),
+        "stolen_pct": of_core(float(used.machine_ns.map(|m| m.1))),
     })
 }
 
@@ -301,14 +264,12 @@ fn brief(result: &Value) -> String {
     {
         line += " (the machine was busy with something else: do not trust this run)";
     }
-    if result["confined_to_one_cpu"] == false {
-        line += " (the switch is NOT confined to one CPU)";
-    }
     line
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::report;
     use super::*;
 
     #[test]
@@ -329,12 +290,12 @@ mod tests {
             lag_ns: ns,
             unstamped: 7,
         };
-        let at = |n: u64| Usage {
-            switch_ns: Some(n),
-            generator_ns: Some(2 * n),
-            machine_ns: Some((4 * n, n)),
+        let used = Usage {
+            switch_ns: Some(16_000),
+            generator_ns: Some(32_000),
+            machine_ns: Some((64_000, 16_000)),
         };
-        let mut result = describe(&outcome, &at(0), &at(16_000));
+        let mut result = describe(&outcome, &used);
         assert_eq!(result["lost"], 2);
         assert_eq!(result["switch_us_per_packet"], 2.0);
         // Three significant digits.
@@ -343,11 +304,6 @@ mod tests {
             Some(5.0)
         );
         result["rss_kb_per_call"] = json!(1);
-        for row in ROWS {
-            assert!(
-                result.pointer(row.pointer).is_some_and(Value::is_number),
-                "{row:?}"
-            );
-        }
+        report::assert_every_row_points_at_a_number(&ROWS, &result);
     }
 }

@@ -11,7 +11,7 @@ use super::process::Subject;
 pub(super) struct Row {
     label: &'static str,
     /// Where the figure stands in a run's result (RFC 6901).
-    pub(super) pointer: &'static str,
+    pointer: &'static str,
     unit: &'static str,
     decimals: usize,
     bar: Option<Bar>,
@@ -249,6 +249,15 @@ pub(in crate::tools) fn align(cells: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// For the tests of the measurements: a row that points nowhere would show a dash for ever.
+#[cfg(test)]
+pub(super) fn assert_every_row_points_at_a_number(rows: &[Row], result: &Value) {
+    for row in rows {
+        let figure = result.pointer(row.pointer);
+        assert!(figure.is_some_and(Value::is_number), "{row:?}: {figure:?}");
+    }
 }
 
 #[cfg(test)]

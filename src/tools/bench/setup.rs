@@ -7,10 +7,9 @@ use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::process::{self, Division, Subject, Switch};
-use super::relay::percentiles;
-use super::report::{Bar, Report, Row};
-use super::{SetupArgs, calls, rounded, shown, sys};
+use super::process::{Division, Subject, Switch, Usage};
+use super::report::{Bar, Row};
+use super::{Experiment, SetupArgs, calls, percentiles, rounded, shown};
 use crate::tools::ng_client::{NgClient, accepted};
 
 /// Numbers of calls that are being worked on at the same time.
@@ -61,33 +60,25 @@ const ROWS: [Row; 13] = [
 
 /// Measures and prints.
 pub(super) fn run(args: &SetupArgs) -> Result<()> {
-    let common = &args.common;
-    sys::raise_open_files().context("cannot raise the limit of open files")?;
-    let subjects = super::subjects(common)?;
+    let subjects = super::subjects(&args.common)?;
     ensure!(
         !subjects.contains(&Subject::Direct),
         "without a switch there is nothing to set up"
     );
-    let division = Division::apply(!common.no_realtime)?;
-    let results = super::alternate(common, &subjects, &division, |subject| {
-        measure(args, subject, &division)
-    })?;
-    let title = format!(
-        "setup: {} calls of offer + answer + delete, switch on one core, \
-         median of {} runs (min-max)",
-        args.calls, common.runs,
-    );
-    let report = Report::new(title, &ROWS, &subjects, &results);
-    let parameters = json!({"calls": args.calls, "runs": common.runs});
-    let document = super::document(
-        "setup",
-        &subjects,
-        &division,
-        &parameters,
-        &results,
-        &report,
-    );
-    super::finish(common, &report, &document)
+    let experiment = Experiment {
+        kind: "setup",
+        title: format!(
+            "setup: {} calls of offer + answer + delete, switch on one core, \
+             median of {} runs (min-max)",
+            args.calls, args.common.runs,
+        ),
+        rows: &ROWS,
+        parameters: json!({"calls": args.calls, "runs": args.common.runs}),
+        calls_max: IN_FLIGHT[1].try_into().unwrap_or(u32::MAX),
+    };
+    experiment.run(&args.common, &subjects, |subject, division| {
+        measure(args, subject, division)
+    })
 }
 
 fn measure(args: &SetupArgs, subject: &Subject, division: &Division) -> Result<Value> {
@@ -96,20 +87,10 @@ fn measure(args: &SetupArgs, subject: &Subject, division: &Division) -> Result<V
     go_through(&mut client, IN_FLIGHT[1], WARM_UP_CALLS)?;
     let mut result = json!({});
     for in_flight in IN_FLIGHT {
-        let cpu = || {
-            (
-                switch.pid.and_then(process::cpu_ns),
-                process::cpu_ns(std::process::id()),
-            )
-        };
-        let before = cpu();
+        let before = Usage::now(switch.pid);
         let times = go_through(&mut client, in_flight, args.calls)?;
-        let after = cpu();
-        let used = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
-        let switch_ns = used(after.0, before.0);
-        let generator_ns = used(after.1, before.1);
-        result[format!("in_flight_{in_flight}")] =
-            describe(&times, args.calls, switch_ns, generator_ns);
+        let used = Usage::now(switch.pid).since(&before);
+        result[format!("in_flight_{in_flight}")] = describe(&times, args.calls, &used);
     }
     result["confined_to_one_cpu"] = json!(switch.is_confined_to(division.switch));
     result["brief"] = json!(brief(&result));
@@ -172,7 +153,7 @@ fn request(prefix: &str, call: u32, step: usize) -> Vec<u8> {
     clippy::cast_precision_loss,
     reason = "nanoseconds of a run are far below 2^52"
 )]
-fn describe(times: &Times, calls: u32, switch: Option<u64>, generator: Option<u64>) -> Value {
+fn describe(times: &Times, calls: u32, used: &Usage) -> Value {
     let seconds = times.elapsed.as_secs_f64();
     let mut any = times.of_step[0].clone();
     for step in &times.of_step[1..] {
@@ -186,9 +167,9 @@ fn describe(times: &Times, calls: u32, switch: Option<u64>, generator: Option<u6
         "requests_per_s": rounded(3.0 * f64::from(calls) / seconds),
         "retransmissions": times.retransmissions,
         "request_us": percentiles(&any),
-        "switch_us_per_call": switch.map(|ns| rounded(ns as f64 / 1e3 / f64::from(calls))),
-        "switch_core_pct": switch.map(|ns| rounded(ns as f64 / 1e7 / seconds)),
-        "generator_core_pct": generator.map(|ns| rounded(ns as f64 / 1e7 / seconds)),
+        "switch_us_per_call": used.switch_ns.map(|ns| rounded(ns as f64 / 1e3 / f64::from(calls))),
+        "switch_core_pct": used.switch_ns.map(|ns| rounded(ns as f64 / 1e7 / seconds)),
+        "generator_core_pct": used.generator_ns.map(|ns| rounded(ns as f64 / 1e7 / seconds)),
     });
     for (name, ns) in STEPS.iter().zip(&times.of_step) {
         result[format!("{name}_us")] = percentiles(ns);
@@ -197,7 +178,7 @@ fn describe(times: &Times, calls: u32, switch: Option<u64>, generator: Option<u6
 }
 
 fn brief(result: &Value) -> String {
-    let mut parts = IN_FLIGHT.map(|n| {
+    let parts = IN_FLIGHT.map(|n| {
         let of = &result[format!("in_flight_{n}")];
         format!(
             "{n} in flight: {} calls/s, p99 {} us, {} us/call",
@@ -206,14 +187,12 @@ fn brief(result: &Value) -> String {
             shown(&of["switch_us_per_call"], 0),
         )
     });
-    if result["confined_to_one_cpu"] == false {
-        parts[1] += " (the switch is NOT confined to one CPU)";
-    }
     parts.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::report;
     use super::*;
 
     #[test]
@@ -226,17 +205,17 @@ mod tests {
             of_step,
             retransmissions: 0,
         };
-        let one = describe(&times, 100, Some(1_000_000), Some(1_000_000_000));
+        let used = Usage {
+            switch_ns: Some(1_000_000),
+            generator_ns: Some(1_000_000_000),
+            machine_ns: None,
+        };
+        let one = describe(&times, 100, &used);
         assert_eq!(one["calls_per_s"], 50.0);
         assert_eq!(one["request_us"]["p50"].as_f64().map(f64::round), Some(2.0));
         assert_eq!(one["switch_us_per_call"], 10.0);
         assert_eq!(one["generator_core_pct"], 50.0);
         let result = json!({"in_flight_1": one, "in_flight_64": one});
-        for row in ROWS {
-            assert!(
-                result.pointer(row.pointer).is_some_and(Value::is_number),
-                "{row:?}"
-            );
-        }
+        report::assert_every_row_points_at_a_number(&ROWS, &result);
     }
 }
