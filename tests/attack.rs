@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::ng::Ng;
 use support::party::{self, Call, Party, answer, offer, target};
 use support::ports::OneAtATime;
@@ -23,6 +23,23 @@ const ATTACKER_HZ: f32 = 2000.0;
 
 /// His SSRC, so that what he injected is recognized.
 const ATTACKER_SSRC: u32 = 0xBAD0_BAD0;
+
+fn start() -> (Switch, Ng) {
+    let switch = Switch::start();
+    let ng = switch.client();
+    (switch, ng)
+}
+
+/// A and B, before there is a call.
+fn parties() -> (Party, Party) {
+    let at = |hz| Party::new("127.0.0.1", hz);
+    (at(600.0), at(1000.0))
+}
+
+/// Where a reply's SDP wants its audio.
+fn told(reply: &Value) -> SocketAddr {
+    target(reply["sdp"].as_str().expect("an SDP"))
+}
 
 fn attacker() -> Party {
     let mut attacker = Party::new(ATTACKER, ATTACKER_HZ);
@@ -90,17 +107,12 @@ fn bled(attacker: &Party) -> usize {
 #[test]
 fn spray_from_a_third_address_neither_bleeds_nor_injects() {
     let _turn = OneAtATime::wait();
-    let switch = Switch::start();
-    let mut ng = switch.client();
+    let (_switch, mut ng) = start();
     let mut attacker = attacker();
     let mut call = Call::new(&mut ng);
 
     // Before anybody is latched: alone, and in good RTP order.
-    every_20_ms(75, |_| {
-        spray(&mut attacker, call.a_to);
-        spray(&mut attacker, call.b_to);
-    });
-    call.quiet_or(assert_silence);
+    spray_into_silence(&mut attacker, &call);
 
     // While they latch, and long after.
     let (at_a, at_b) = talk_under_spray(&mut call, &mut attacker, 150);
@@ -112,13 +124,18 @@ fn spray_from_a_third_address_neither_bleeds_nor_injects() {
     );
 
     // While they are silent, which must not make room for anybody.
-    every_20_ms(75, |_| {
-        spray(&mut attacker, call.a_to);
-        spray(&mut attacker, call.b_to);
-    });
-    call.quiet_or(assert_silence);
+    spray_into_silence(&mut attacker, &call);
     call.assert_works("after the spray");
     assert_eq!(bled(&attacker), 0, "packets bled to the attacker");
+}
+
+/// A second and a half of spray while nobody speaks, of which nobody hears anything.
+fn spray_into_silence(attacker: &mut Party, call: &Call) {
+    every_20_ms(75, |_| {
+        spray(attacker, call.a_to);
+        spray(attacker, call.b_to);
+    });
+    call.quiet_or(assert_silence);
 }
 
 fn assert_silence(at_a: &[Packet], at_b: &[Packet]) {
@@ -132,15 +149,11 @@ fn assert_silence(at_a: &[Packet], at_b: &[Packet]) {
 #[test]
 fn who_sprays_before_the_answer_has_won_nothing_after_it() {
     let _turn = OneAtATime::wait();
-    let switch = Switch::start();
-    let mut ng = switch.client();
+    let (_switch, mut ng) = start();
     let mut attacker = attacker();
-    let (mut a, mut b) = (
-        Party::new("127.0.0.1", 600.0),
-        Party::new("127.0.0.1", 1000.0),
-    );
+    let (mut a, mut b) = parties();
     let reply = ng.ok(&offer("unanswered", "tag-a", &a.sdp()));
-    let b_to = target(reply["sdp"].as_str().expect("an SDP"));
+    let b_to = told(&reply);
     // Before the answer the callee's address is unknown, and early media may be anybody's: he may
     // be heard, but the answer names who the callee is.
     every_20_ms(75, |_| {
@@ -148,7 +161,7 @@ fn who_sprays_before_the_answer_has_won_nothing_after_it() {
         a.heard();
     });
     let reply = ng.ok(&answer("unanswered", "tag-a", "tag-b", &b.sdp()));
-    let a_to = target(reply["sdp"].as_str().expect("an SDP"));
+    let a_to = told(&reply);
     let mut call = Call {
         id: "unanswered".into(),
         a,
@@ -171,13 +184,9 @@ fn who_sprays_before_the_answer_has_won_nothing_after_it() {
 #[test]
 fn a_party_behind_nat_is_learned_and_then_nobody_else() {
     let _turn = OneAtATime::wait();
-    let switch = Switch::start();
-    let mut ng = switch.client();
+    let (_switch, mut ng) = start();
     let mut attacker = attacker();
-    let (mut a, b) = (
-        Party::new("127.0.0.1", 600.0),
-        Party::new("127.0.0.1", 1000.0),
-    );
+    let (mut a, b) = parties();
     let sdp = a.sdp_at("10.9.8.7:40000".parse().expect("an address"), "sendrecv");
     let mut call = Call::with_offer(&mut ng, a, b, &sdp);
     // The window: A speaks until B hears it and it hears B.
@@ -186,19 +195,14 @@ fn a_party_behind_nat_is_learned_and_then_nobody_else() {
     call.talk(60);
     let (at_a, at_b) = talk_under_spray(&mut call, &mut attacker, 150);
     assert_nothing_injected(&call, &at_a, &at_b);
-    every_20_ms(75, |_| {
-        spray(&mut attacker, call.a_to);
-        spray(&mut attacker, call.b_to);
-    });
-    call.quiet_or(assert_silence);
+    spray_into_silence(&mut attacker, &call);
     call.assert_works("after the spray");
     assert_eq!(bled(&attacker), 0, "packets bled to the attacker");
 }
 
 #[test]
 fn a_spoofed_bye_ends_nothing() {
-    let switch = Switch::start();
-    let mut ng = switch.client();
+    let (_switch, mut ng) = start();
     let attacker = attacker();
     let mut call = Call::new(&mut ng);
     call.connect();
@@ -247,10 +251,7 @@ fn a_party_of_a_dead_call_is_not_heard_in_the_next_one() {
         assert!(Instant::now() < end, "{reuses} re-uses in {calls} calls");
         old.a.speak(old.a_to);
         old.b.speak(old.b_to);
-        let (mut a, mut b) = (
-            Party::new("127.0.0.1", 700.0),
-            Party::new("127.0.0.1", 1100.0),
-        );
+        let (mut a, mut b) = parties();
         let id = format!("next-{calls}");
         calls += 1;
         let reply = ng.request(&offer(&id, "tag-a", &a.sdp()));
@@ -259,9 +260,9 @@ fn a_party_of_a_dead_call_is_not_heard_in_the_next_one() {
             std::thread::sleep(PTIME);
             continue;
         }
-        let b_to = target(reply["sdp"].as_str().expect("an SDP"));
+        let b_to = told(&reply);
         let reply = ng.ok(&answer(&id, "tag-a", "tag-b", &b.sdp()));
-        let a_to = target(reply["sdp"].as_str().expect("an SDP"));
+        let a_to = told(&reply);
         let reused = old_ports.contains(&a_to.port()) || old_ports.contains(&b_to.port());
         let mut call = Call {
             id,
@@ -306,8 +307,7 @@ fn stale_packets_do_not_cross(old: &mut Call, call: &mut Call) {
 
 #[test]
 fn malformed_media_of_every_length_is_survived_and_not_passed_on() {
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     let mut call = Call::new(&mut ng);
     call.connect();
     let mut rtcp_to = call.a_to;
@@ -373,8 +373,7 @@ fn malformed_media_of_every_length_is_survived_and_not_passed_on() {
 #[test]
 fn a_burst_into_one_port_does_not_mute_it() {
     let _turn = OneAtATime::wait();
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     let mut call = Call::new(&mut ng);
     call.connect();
     for sender in ["the party", "an attacker"] {
@@ -395,8 +394,7 @@ fn a_burst_into_one_port_does_not_mute_it() {
 
 #[test]
 fn sdp_that_points_at_the_switch_itself_makes_no_loop() {
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     let mut victim = Call::new(&mut ng);
     victim.connect();
 
@@ -413,7 +411,7 @@ fn sdp_that_points_at_the_switch_itself_makes_no_loop() {
             continue;
         }
         let mut b = Party::new("127.0.0.1", ATTACKER_HZ);
-        let b_to = target(reply["sdp"].as_str().expect("an SDP"));
+        let b_to = told(&reply);
         ng.ok(&answer(&id, "tag-a", "tag-b", &b.sdp()));
         every_20_ms(25, |_| b.speak(b_to));
     }
@@ -425,7 +423,7 @@ fn sdp_that_points_at_the_switch_itself_makes_no_loop() {
 
     // A call whose two parties are each other's ports would go round for ever.
     let reply = ng.request(&offer("mirror", "a", &Party::new("127.0.0.1", 600.0).sdp()));
-    let b_to = target(reply["sdp"].as_str().expect("an SDP"));
+    let b_to = told(&reply);
     let mut mirror = Party::new("127.0.0.1", 600.0);
     let sdp = mirror.sdp_at(b_to, "sendrecv");
     let _ = ng.request(&answer("mirror", "a", "b", &sdp));
@@ -454,7 +452,7 @@ fn loopback_is_no_target_for_a_leg_on_another_interface() {
             continue;
         }
         let mut b = Party::new(&ip.to_string(), 1000.0);
-        let b_to = target(reply["sdp"].as_str().expect("an SDP"));
+        let b_to = told(&reply);
         ng.ok(&answer(&id, "tag-a", "tag-b", &b.sdp()));
         every_20_ms(25, |_| b.speak(b_to));
         if allowed {
@@ -498,8 +496,7 @@ fn assert_unimpressed(switch: &mut Switch, ng: &mut Ng, by: &str) {
 
 #[test]
 fn hostile_control_messages_are_survived() {
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     for (name, body) in hostile_bodies() {
         let cookie = ng.cookie();
         let mut datagram = format!("{cookie} ").into_bytes();
@@ -587,8 +584,7 @@ fn hostile_bodies() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn three_hundred_damaged_offers_are_survived() {
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     let sdp = Party::new("127.0.0.1", 600.0).sdp();
     let good = support::ng::bencode(&offer("damaged", "tag-a", &sdp));
     let json = offer("damaged", "tag-a", &sdp).to_string().into_bytes();
@@ -614,8 +610,7 @@ fn three_hundred_damaged_offers_are_survived() {
 
 #[test]
 fn deep_and_large_control_streams_are_survived() {
-    let mut switch = Switch::start();
-    let mut ng = switch.client();
+    let (mut switch, mut ng) = start();
     let deep = "l".repeat(100_000);
     let deep_json = format!("{{\"a\":{}", "[".repeat(100_000));
     for body in [
