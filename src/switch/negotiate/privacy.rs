@@ -1,0 +1,25 @@
+//! What the parties of a call may learn of each other.
+
+use super::{Desk, Plan};
+use crate::engine::{Change, Privacy};
+use crate::switch::call::Dialogue;
+use crate::switch::request::Options;
+
+/// What parties may learn of each other: as the call was told last.
+pub(super) fn settle_privacy(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
+    plan: &mut Plan,
+    options: &Options,
+) -> Privacy {
+    draft.privacy = options.privacy.or(draft.privacy);
+    let privacy = draft.privacy.unwrap_or(desk.privacy);
+    for party in draft.parties.iter_mut().filter(|p| !p.closed) {
+        for line in party.medias.iter_mut().filter(|m| m.privacy != privacy) {
+            line.privacy = privacy;
+            plan.changes
+                .extend(line.stream.map(|s| Change::Privacy(s, privacy)));
+        }
+    }
+    privacy
+}

@@ -1,0 +1,130 @@
+//! The SDP a party is told.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Desk;
+use super::addresses::told_address;
+use crate::engine::Privacy;
+use crate::switch::call::{Dialogue, LegMedia};
+use crate::switch::request::{Options, RtcpAttributeStyle};
+use crate::wire::sdp::{
+    CodecFilter, Description, Media, MediaRewrite, OriginPolicy, PtMap, Rewrite, RtcpAttribute,
+};
+
+pub(super) fn rewrite_line(
+    line: &LegMedia,
+    media: &Media,
+    options: &Options,
+    mux: bool,
+) -> MediaRewrite {
+    let port = if media.rejected() {
+        0
+    } else {
+        line.local.port()
+    };
+    let address = told_address(line, options);
+    let rtcp_port = if mux { port } else { port.saturating_add(1) };
+    let rtcp = match options.rtcp_attribute {
+        _ if port == 0 || !media.is_rtp() => RtcpAttribute::None,
+        RtcpAttributeStyle::Omit => RtcpAttribute::None,
+        RtcpAttributeStyle::Port => RtcpAttribute::Port(rtcp_port),
+        RtcpAttributeStyle::Full => RtcpAttribute::Full(rtcp_port, address),
+    };
+    MediaRewrite {
+        address,
+        port,
+        rtcp,
+        rtcp_mux: mux,
+        hold_zero: media.zero_address,
+        pts: PtMap::default(),
+        ptime: None,
+        direction: media.direction,
+        codecs: CodecFilter::All,
+        transport: None,
+    }
+}
+
+/// Writes what `receiver` is told.
+pub(super) fn write(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
+    receiver: usize,
+    description: &Description,
+    medias: Vec<MediaRewrite>,
+    options: &Options,
+    privacy: Privacy,
+) -> String {
+    let party = &mut draft.parties[receiver];
+    let address = party
+        .medias
+        .iter()
+        .find(|m| m.stream.is_some())
+        .map_or_else(
+            || desk.site.unspecified().ip(),
+            |m| told_address(m, options),
+        );
+    let mut rewrite = Rewrite {
+        origin: if options.replace_origin {
+            OriginPolicy::Address(address)
+        } else {
+            OriginPolicy::Keep
+        },
+        session_address: Some(address),
+        medias,
+    };
+    let mut out = String::with_capacity(SDP_LEN_TYPICAL);
+    if privacy == Privacy::Masked {
+        let own = &mut party.origin;
+        if own.session_id == 0 {
+            own.session_id = desk.site.random() >> 2;
+        }
+        let as_of = |session_id, version| OriginPolicy::Masked {
+            session_id,
+            version,
+            address,
+        };
+        rewrite.origin = as_of(own.session_id, 0);
+        description.write(&rewrite, &mut out);
+        let text = hash(&std::mem::take(&mut out));
+        if own.version == 0 || own.text != text {
+            (own.version, own.text) = (own.version + 1, text);
+        }
+        rewrite.origin = as_of(own.session_id, own.version);
+    }
+    description.write(&rewrite, &mut out);
+    out
+}
+
+/// ng's `strip` and `except`: `all` but the exceptions keeps only those.
+pub(super) fn codec_filter(options: &Options) -> CodecFilter {
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all") || name == "full";
+    let excepted = |name: &String| {
+        options
+            .codec_except
+            .iter()
+            .any(|e| e.eq_ignore_ascii_case(name))
+    };
+    if options.codec_strip.is_empty() {
+        CodecFilter::All
+    } else if options.codec_strip.iter().any(is_all) {
+        CodecFilter::Keep(options.codec_except.clone())
+    } else {
+        CodecFilter::Drop(
+            options
+                .codec_strip
+                .iter()
+                .filter(|n| !excepted(n))
+                .cloned()
+                .collect(),
+        )
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An answer with two codecs fits without growing.
+const SDP_LEN_TYPICAL: usize = 512;
