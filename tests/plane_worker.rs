@@ -605,9 +605,10 @@ fn stale_packets_do_not_cross_into_the_next_call() {
             at_b: opened[1].lease.local(),
         };
         let mut sockets = Vec::new();
-        for (ix, ports) in (0..).zip(opened) {
+        for (ix, mut ports) in (0..).zip(opened) {
             sockets.push((StreamIx(ix), Component::Rtp, ports.rtp));
             sockets.push((StreamIx(ix), Component::Rtcp, ports.rtcp.unwrap()));
+            ports.lease.tell();
             leases.push(ports.lease);
         }
         worker

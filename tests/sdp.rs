@@ -417,6 +417,7 @@ fn maps(offer: &[(u8, &str)], answer: &[(u8, &str)]) -> PtMaps {
         &PtMap::default(),
         &CodecFilter::All,
         &answer.medias()[0],
+        &[],
     )
 }
 
@@ -489,6 +490,7 @@ fn codecs_that_were_not_sent_on_are_not_matched() {
         &PtMap::default(),
         &filter,
         &answer.medias()[0],
+        &[],
     );
     assert_eq!(pairs(&maps.to_answerer), [(8, 8)]);
     assert_ne!(
@@ -510,6 +512,7 @@ fn a_renumbered_offer_is_matched_by_the_numbers_that_were_sent() {
         &sent,
         &CodecFilter::All,
         &answer.medias()[0],
+        &[],
     );
     assert_eq!(pairs(&maps.to_offerer), [(0, 0), (101, 96)]);
     assert_eq!(sent.reversed().get(101), 96);
@@ -533,6 +536,7 @@ fn retransmissions_follow_what_they_repeat() {
         &none,
         &CodecFilter::All,
         &answer.medias()[0],
+        &[],
     );
     let mut pairs = pairs(&maps.to_answerer);
     pairs.sort_unstable();

@@ -147,11 +147,13 @@ pub struct OpenPorts {
     pub lease: PortLease,
 }
 
-/// The right to ports; dropping it sends them into quarantine. Drop it after the sockets.
+/// The right to ports; dropping it sends them into quarantine, or frees them at once if nobody was
+/// told of them. Drop it after the sockets.
 #[derive(Debug)]
 pub struct PortLease {
     interface: Interface,
     ports: Ports,
+    told: bool,
 }
 
 impl FromStr for InterfaceSpec {
@@ -321,9 +323,10 @@ impl Interface {
             let ports = take(&mut self.pool(), now)?;
             // From here on dropping the lease rests the ports, busy ones too: they are asked again
             // when the quarantine is over.
-            let lease = PortLease {
+            let mut lease = PortLease {
                 interface: self.clone(),
                 ports,
+                told: true,
             };
             let opened = self.bind(ports.first(), options).and_then(|rtp| {
                 let rtcp = ports
@@ -333,7 +336,10 @@ impl Interface {
                 Ok((rtp, rtcp))
             });
             match opened {
-                Ok((rtp, rtcp)) => return Ok(OpenPorts { rtp, rtcp, lease }),
+                Ok((rtp, rtcp)) => {
+                    lease.told = false;
+                    return Ok(OpenPorts { rtp, rtcp, lease });
+                }
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
                 Err(source) => {
                     let addr = SocketAddr::new(self.spec.local, ports.first());
@@ -381,6 +387,12 @@ impl Interface {
 }
 
 impl PortLease {
+    /// Somebody may learn of these ports from now on: they will rest before they are used again.
+    /// Without this, dropping the lease frees them at once; the sockets must be closed by then.
+    pub fn tell(&mut self) {
+        self.told = true;
+    }
+
     /// Where the party shall send RTP, as SDP says it.
     #[must_use]
     pub fn advertised(&self) -> SocketAddr {
@@ -408,7 +420,12 @@ impl PortLease {
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        self.interface.pool().release(self.ports, Instant::now());
+        let (mut pool, now) = (self.interface.pool(), Instant::now());
+        if self.told {
+            pool.release(self.ports, now);
+        } else {
+            pool.give_back(self.ports, now);
+        }
     }
 }
 
@@ -539,7 +556,10 @@ mod tests {
             send_buffer: None,
             dscp: 46,
         };
-        let pair = interface.open_pair(&options, Instant::now()).unwrap();
+        let unused = interface.open_pair(&options, Instant::now()).unwrap();
+        drop(unused);
+        let mut pair = interface.open_pair(&options, Instant::now()).unwrap();
+        pair.lease.tell();
         assert_eq!(pair.rtp.local_addr().unwrap().port(), 40_100);
         assert_eq!(
             pair.rtcp.as_ref().unwrap().local_addr().unwrap().port(),

@@ -200,6 +200,16 @@ impl PortPool {
         self.resting.push_back((now, ports));
     }
 
+    /// Gives back what was taken and never told to anybody: it is free at once, as nobody sends
+    /// there. Giving back what is not leased is ignored.
+    pub fn give_back(&mut self, ports: Ports, now: Instant) {
+        let leased = self.leased;
+        self.release(ports, now);
+        if self.leased != leased && self.resting.pop_back().is_some() {
+            self.free(ports);
+        }
+    }
+
     /// Ports in use.
     #[must_use]
     pub fn leased(&self) -> usize {
@@ -414,6 +424,20 @@ mod tests {
         let early = pool.take_pair(start + QUARANTINE - Duration::from_millis(1));
         assert_eq!(early.unwrap_err().resting, 2);
         assert_eq!(pool.take_pair(start + QUARANTINE).unwrap(), pair);
+    }
+
+    #[test]
+    fn what_nobody_was_told_of_is_free_at_once() {
+        let now = Instant::now();
+        let mut pool = pool(10_000, 10_003);
+        let pair = pool.take_pair(now).unwrap();
+        let single = pool.take_single(now).unwrap();
+        pool.give_back(single, now);
+        pool.give_back(pair, now);
+        pool.give_back(pair, now);
+        assert_eq!((pool.leased(), pool.resting_ports), (0, 0));
+        assert!(pool.take_pair(now).is_ok() && pool.take_pair(now).is_ok());
+        assert!(pool.take_pair(now).is_err() && pool.take_single(now).is_err());
     }
 
     #[test]

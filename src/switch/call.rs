@@ -4,14 +4,15 @@
 //! never held across an await.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::engine::{CallKey, LegIx, Privacy, Remote, StreamIx};
+use crate::engine::{CallKey, LegIx, Payload, Privacy, Remote, StreamIx};
 use crate::plane::interface::PortLease;
-use crate::wire::sdp::{Codec, CodecFilter, Direction, Media};
+use crate::wire::sdp::{Codec, CodecFilter, Direction, Media, PtMap};
 
 use super::SwitchError;
-use super::request::{Family, MediaGate, Participants};
+use super::request::{Family, MediaGate, Mux, Participants};
 
 /// Most parties of a call, those that hunting has tried and deleted included.
 pub(super) const PARTIES_MAX: usize = 127;
@@ -56,8 +57,11 @@ pub struct Dialogue {
     pub streams: usize,
     /// The offerer first, then branches in order of appearance.
     pub parties: Vec<Party>,
-    /// Offers that wait for their answer.
-    pub pending: Vec<Pending>,
+    /// The latest offer from each party to each other one, as answers refer to them; at most
+    /// `PARTIES_MAX`, the latest last.
+    pub offers: Vec<Arc<Offer>>,
+    /// What each two parties agreed on last; at most `PARTIES_MAX`.
+    pub agreements: Vec<Agreement>,
     /// What parties may learn of each other, once a command said so; it holds for the whole call.
     pub privacy: Option<Privacy>,
     /// What parties that are yet to come may send.
@@ -133,12 +137,16 @@ pub struct LegMedia {
     pub local: SocketAddr,
     /// The address we tell this party.
     pub advertised: IpAddr,
+    /// What its stream carries.
+    pub payload: Payload,
     /// `audio`, `video`, …
     pub kind: Box<str>,
     /// `RTP/AVP`, `udptl`, …
     pub transport: Box<str>,
-    /// Codecs in the numbering of this party.
-    pub codecs: Vec<Codec>,
+    /// The first codec of its latest SDP, as `PCMU/8000`.
+    pub codec: Box<str>,
+    /// What payload types mean to this party: by its own SDP, or as it was told.
+    pub numbers: Vec<Codec>,
     /// Where its SDP says it is, as the engine was told.
     pub remote: Option<Remote>,
     /// Direction by its own SDP.
@@ -159,23 +167,73 @@ impl LegMedia {
     fn remote_ip(&self) -> Option<IpAddr> {
         self.remote_address().map(|a| a.ip())
     }
+
+    /// Makes the stream for `payload` the one of this line, where it is the other one now.
+    pub fn turn(&mut self, payload: Payload) {
+        if self.payload != payload
+            && let Some(mut other) = self.other.take_if(|other| other.payload == payload)
+        {
+            std::mem::swap(self, &mut other);
+            self.other = Some(other);
+        }
+    }
+
+    /// Takes what numbers mean by an SDP from or to this party; the latest word counts.
+    pub fn learn_numbers(&mut self, codecs: impl Iterator<Item = Codec>) {
+        for codec in codecs {
+            let codec = Codec {
+                feedback: Vec::new(),
+                ..codec
+            };
+            match self.numbers.iter_mut().find(|known| known.pt == codec.pt) {
+                Some(known) => *known = codec,
+                None => self.numbers.push(codec),
+            }
+        }
+    }
 }
 
-/// An offer that was sent on and not answered yet.
+/// An offer that was sent on. It may be answered more than once (183, then 200).
 #[derive(Clone, Debug)]
-pub struct Pending {
+pub struct Offer {
     /// Who offered.
     pub offerer: usize,
     /// To whom.
     pub answerer: usize,
-    /// The offered lines, in the offerer's numbering.
-    pub medias: Vec<Media>,
+    /// Its lines.
+    pub lines: Vec<OfferedLine>,
     /// Which codecs were offered on.
     pub filter: CodecFilter,
-    /// Which lines were offered on with RTCP multiplexed.
-    pub mux: Vec<bool>,
+    /// What it said about multiplexing, which holds for its answer too.
+    pub mux: Mux,
     /// Packet time to write into the answer.
     pub ptime_reverse: Option<u16>,
+}
+
+/// One line of an offer, and how it was sent on.
+#[derive(Clone, Debug)]
+pub struct OfferedLine {
+    /// In the offerer's numbering, without the text that only passes through.
+    pub media: Media,
+    /// What travels on it.
+    pub payload: Payload,
+    /// Its payload types as the answerer saw them.
+    pub sent: PtMap,
+    /// It was offered on with RTCP multiplexed.
+    pub mux: bool,
+    /// Where the offerer is by this offer, which holds once it is answered.
+    pub remote: Option<Remote>,
+}
+
+/// An offer and its latest answer.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// The offer.
+    pub offer: Arc<Offer>,
+    /// The answer's lines, without the text that only passes through.
+    pub answer: Arc<[Media]>,
+    /// How multiplexing was settled per line, with the offerer and with the answerer.
+    pub mux: Arc<[(bool, bool)]>,
 }
 
 /// One line of a call's signalling history.
@@ -189,6 +247,8 @@ pub struct Signal {
     pub tag: Box<str>,
     /// The SDP as received, cut at `HISTORY_SDP_MAX` bytes.
     pub sdp: Option<Box<str>>,
+    /// What its sender was warned of.
+    pub warnings: Vec<String>,
 }
 
 impl Dialogue {
@@ -280,8 +340,35 @@ impl Dialogue {
             })
     }
 
+    /// The party that `from` must be, though it has no tag yet: who writes to `to_tag` within its
+    /// dialog is the one that `to_tag` rang and that did not answer.
+    pub fn offerer_of_offer(&self, to_tag: Option<&str>, branch: Option<&str>) -> Option<usize> {
+        let other = self.party_by_tag(to_tag?)?;
+        self.untagged_peer(other, branch)
+    }
+
+    /// Keeps an offer in the place of an earlier one between the same two.
+    pub fn keep_offer(&mut self, offer: Arc<Offer>) {
+        let same = |o: &Arc<Offer>| (o.offerer, o.answerer) == (offer.offerer, offer.answerer);
+        self.offers.retain(|o| !same(o));
+        if self.offers.len() >= PARTIES_MAX {
+            self.offers.remove(0);
+        }
+        self.offers.push(offer);
+    }
+
+    /// Keeps what two parties agreed on in the place of what they had agreed on before.
+    pub fn keep_agreement(&mut self, agreement: Agreement) {
+        let (a, b) = (agreement.offer.offerer, agreement.offer.answerer);
+        self.agreements.retain(|old| !old.is_between(a, b));
+        if self.agreements.len() >= PARTIES_MAX {
+            self.agreements.remove(0);
+        }
+        self.agreements.push(agreement);
+    }
+
     fn waiting(&self, offerer: usize) -> Option<usize> {
-        self.pending
+        self.offers
             .iter()
             .rev()
             .find(|p| p.offerer == offerer)
@@ -317,7 +404,9 @@ impl Dialogue {
     /// A branch is gone: its offerer talks with the latest one left.
     pub fn forget(&mut self, branch: usize) {
         self.parties[branch].closed = true;
-        self.pending.retain(|p| p.answerer != branch);
+        self.offers
+            .retain(|o| o.offerer != branch && o.answerer != branch);
+        self.agreements.retain(|a| !a.offer_is_of(branch));
         let Some(offerer) = self.parties[branch].peer else {
             return;
         };
@@ -370,6 +459,18 @@ impl CallState {
 
     /// Remembers what was signalled, for `why`.
     pub fn note(&mut self, at: Instant, what: &'static str, tag: &str, sdp: Option<&[u8]>) {
+        self.note_with(at, what, tag, sdp, Vec::new());
+    }
+
+    /// As [`Self::note`], with what the sender was warned of.
+    pub fn note_with(
+        &mut self,
+        at: Instant,
+        what: &'static str,
+        tag: &str,
+        sdp: Option<&[u8]>,
+        warnings: Vec<String>,
+    ) {
         if self.history.len() >= HISTORY_MAX {
             self.history.remove(0);
             self.history_dropped += 1;
@@ -383,6 +484,7 @@ impl CallState {
             what,
             tag: tag.into(),
             sdp,
+            warnings,
         });
     }
 }
@@ -445,6 +547,18 @@ impl Party {
     }
 }
 
+impl Agreement {
+    /// Whether these two, in either role, agreed on it.
+    pub fn is_between(&self, a: usize, b: usize) -> bool {
+        let of = (self.offer.offerer, self.offer.answerer);
+        of == (a, b) || of == (b, a)
+    }
+
+    fn offer_is_of(&self, party: usize) -> bool {
+        self.offer.offerer == party || self.offer.answerer == party
+    }
+}
+
 impl LegMedia {
     /// A line that came with port 0: it has no ports of ours.
     pub fn rejected(media: &Media, local: SocketAddr, privacy: Privacy) -> Self {
@@ -452,9 +566,11 @@ impl LegMedia {
             stream: None,
             local,
             advertised: local.ip(),
+            payload: Payload::Rtp,
             kind: media.kind.as_str().into(),
             transport: media.transport.as_str().into(),
-            codecs: media.codecs.clone(),
+            codec: Box::default(),
+            numbers: Vec::new(),
             remote: None,
             direction: media.direction,
             privacy,

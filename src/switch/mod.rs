@@ -22,8 +22,8 @@ pub use call::{CallState, Dialogue, LegMedia, Party, Signal};
 pub use error::SwitchError;
 pub use registry::WorkerPort;
 pub use request::{
-    CALL_ID_MAX, Family, MediaGate, Mux, Negotiation, Options, Participants, RtcpAttributeStyle,
-    TAG_MAX,
+    CALL_ID_MAX, Family, MediaGate, Mux, Negotiated, Negotiation, Options, Participants,
+    RtcpAttributeStyle, TAG_MAX,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
 
@@ -63,8 +63,6 @@ pub struct SwitchCounters {
     pub refused_limit: AtomicU64,
     /// Commands a worker refused: a defect, or a race that was cleaned up.
     pub refused_by_worker: AtomicU64,
-    /// RTP packets, bytes and errors of finished calls.
-    pub relayed: [AtomicU64; 3],
 }
 
 /// The switch. Cheap to share: put it into an `Arc`.
@@ -127,7 +125,7 @@ impl Switch {
     ///
     /// # Errors
     /// Any [`SwitchError`]; a refused offer leaves an existing call as it was, and no new one.
-    pub fn offer(&self, n: &Negotiation<'_>) -> Result<String, SwitchError> {
+    pub fn offer(&self, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
         let result = self.with_call_or_new(n.call_id, |call| {
             self.negotiate(call, n, "offer", negotiate::offer)
         });
@@ -138,7 +136,7 @@ impl Switch {
     ///
     /// # Errors
     /// Any [`SwitchError`]; a refused answer changes nothing.
-    pub fn answer(&self, n: &Negotiation<'_>) -> Result<String, SwitchError> {
+    pub fn answer(&self, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
         let result = self.with_call(n.call_id, |call| {
             self.negotiate(call, n, "answer", negotiate::answer)
         });
@@ -329,7 +327,7 @@ impl Switch {
             &mut Plan,
             &Negotiation<'_>,
         ) -> Result<String, SwitchError>,
-    ) -> Result<String, SwitchError> {
+    ) -> Result<Negotiated, SwitchError> {
         let desk = Desk {
             site: &self.site,
             now: Instant::now(),
@@ -339,6 +337,7 @@ impl Switch {
         let mut draft = call.dialogue.clone();
         let mut plan = Plan::default();
         let sdp = step(&desk, &mut draft, &mut plan, n)?;
+        let warnings = plan.warnings;
         let (mut sockets, mut leases) = (Vec::new(), Vec::new());
         for (stream, ports) in plan.opened {
             sockets.push((stream, Component::Rtp, ports.rtp));
@@ -352,6 +351,9 @@ impl Switch {
             call.inserted = true;
             self.counters.created.fetch_add(1, Ordering::Relaxed);
         }
+        for (_, lease) in &mut leases {
+            lease.tell();
+        }
         call.leases.append(&mut leases);
         call.dialogue = draft;
         call.last_signal = desk.wall;
@@ -360,9 +362,9 @@ impl Switch {
         } else {
             n.from_tag
         };
-        call.note(desk.now, what, tag, Some(n.sdp));
+        call.note_with(desk.now, what, tag, Some(n.sdp), warnings.clone());
         self.counters.negotiated.fetch_add(1, Ordering::Relaxed);
-        Ok(sdp)
+        Ok(Negotiated { sdp, warnings })
     }
 
     fn submit_insert(
@@ -416,7 +418,8 @@ impl Switch {
         let mut draft = call.dialogue.clone();
         draft.forget(branch);
         let mut changes: Vec<Change> = draft.parties[branch].streams().map(Change::Close).collect();
-        changes.extend(negotiate::reroute(&draft, draft.parties[branch].peer));
+        let offerer = draft.parties[branch].peer;
+        changes.extend(negotiate::reroute(&mut draft, offerer));
         self.submit_change(call, changes, Vec::new())?;
         call.dialogue = draft;
         Ok(())
@@ -451,11 +454,7 @@ impl Switch {
             drop(removed.sockets);
             drop(leases);
             switch.registry.release(worker, key);
-            let snapshot = snapshot.with(removed.report);
-            for (sum, n) in switch.counters.relayed.iter().zip(snapshot.totals()) {
-                sum.fetch_add(n, Ordering::Relaxed);
-            }
-            snapshot
+            snapshot.with(removed.report)
         });
         finish.await.map_err(|_| SwitchError::UnknownCall)
     }
@@ -573,17 +572,6 @@ impl Snapshot {
     fn with(mut self, report: CallReport) -> Self {
         self.report = report;
         self
-    }
-
-    /// RTP packets, bytes and errors received from all parties.
-    pub fn totals(&self) -> [u64; 3] {
-        self.report.streams.iter().fold([0; 3], |[p, b, e], s| {
-            [
-                p + s.rtp_in.packets,
-                b + s.rtp_in.bytes,
-                e + s.rtp_in.errors,
-            ]
-        })
     }
 
     /// The worker's view of one line of a party.

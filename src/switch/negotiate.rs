@@ -10,28 +10,33 @@ mod mux;
 mod privacy;
 mod rewrite;
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use addresses::{anyone, settle_remote};
+use addresses::{anyone, settle_remote, take_remote};
 pub(super) use branches::reroute;
-use media::{ensure_media, identity, join, payload_of, payload_types};
-use mux::set_mux;
+use media::{Terms, carriage, ensure_media, join, offered_types, payload_types};
+use mux::{agreed_mux, set_mux};
 use privacy::settle_privacy;
 use rewrite::{codec_filter, rewrite_line, write};
 
 use super::SwitchError;
-use super::call::{Dialogue, PARTIES_MAX, Party, Pending};
+use super::call::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, Party};
 use super::request::{Family, Negotiation, Options};
 use super::site::Site;
 use crate::engine::{Change, LegIx, Payload, Privacy, Remote, StreamIx};
 use crate::plane::interface::OpenPorts;
-use crate::wire::sdp::{Description, PtMap, pt_maps};
+use crate::wire::sdp::{
+    Codec, Description, Media, MediaRewrite, PtMap, PtMaps, numbers_for, pt_maps,
+};
 
 /// What a worker has to do for one command.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) changes: Vec<Change>,
     pub(super) opened: Vec<(StreamIx, OpenPorts)>,
+    /// What the client should know though the command was carried out.
+    pub(super) warnings: Vec<String>,
 }
 
 /// The surroundings of one command.
@@ -43,6 +48,20 @@ pub(super) struct Desk<'a> {
     pub(super) privacy: Privacy,
 }
 
+impl Plan {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    fn direct(&mut self, stream: StreamIx, sends: bool, receives: bool) {
+        self.changes.push(Change::Direction {
+            stream,
+            sends,
+            receives,
+        });
+    }
+}
+
 /// Handles an offer; returns the SDP for the answerer.
 pub(super) fn offer(
     desk: &Desk<'_>,
@@ -51,104 +70,59 @@ pub(super) fn offer(
     n: &Negotiation<'_>,
 ) -> Result<String, SwitchError> {
     let description = Description::parse(n.sdp)?;
-    let offerer = match draft.party_by_tag(n.from_tag) {
-        Some(known) => known,
-        None => {
-            let interface = desk
-                .site
-                .interface_name(n.options.interfaces[0].as_deref())?;
-            add_party(desk, draft, &interface)?
-        }
-    };
-    let answerer = match draft.answerer_of_offer(offerer, n.to_tag, n.via_branch) {
-        Some(known) => known,
-        None => {
-            let interface = desk
-                .site
-                .interface_name(n.options.interfaces[1].as_deref())?;
-            let new = add_party(desk, draft, &interface)?;
-            draft.parties[new].peer = Some(offerer);
-            draft.parties[new].via_branch = n.via_branch.map(Into::into);
-            new
-        }
-    };
-    if draft.parties[offerer].peer.is_none() {
-        draft.parties[offerer].peer = Some(answerer);
-    }
+    let (offerer, answerer) = roles(desk, draft, n)?;
     take_identity(&mut draft.parties[offerer], n.from_tag, &n.options);
     let first_offer = !draft.parties[answerer].has_sdp;
-    let privacy = settle_privacy(desk, draft, plan, &n.options);
-
-    let family = description
-        .medias()
-        .iter()
-        .find_map(|m| m.address)
-        .map(Family::of);
-    for (ix, media) in description.medias().iter().enumerate() {
-        ensure_media(
-            desk, draft, plan, offerer, ix, media, family, &n.options, privacy,
-        )?;
-        let out_family = n.options.family.or(family);
-        ensure_media(
-            desk, draft, plan, answerer, ix, media, out_family, &n.options, privacy,
-        )?;
-        settle_remote(desk, draft, plan, offerer, ix, media, &n.options)?;
-        let line = &draft.parties[offerer].medias[ix];
-        let (Some(from), Some(to)) = (line.stream, draft.parties[answerer].medias[ix].stream)
-        else {
-            continue;
-        };
-        if first_offer {
-            let offered = identity(media);
-            plan.changes.push(payload_types(from, &offered));
-            plan.changes.push(payload_types(to, &offered));
-            plan.changes.push(Change::Link {
-                from: to,
-                to: Some(from),
-            });
-            if n.options.early_media {
-                let early = Remote {
-                    rtp: None,
-                    rtcp: None,
-                    mux: false,
-                    learn: anyone(),
-                };
-                plan.changes.push(Change::Remote(to, early));
-            }
-        }
-    }
-
+    let terms = Terms {
+        options: &n.options,
+        privacy: settle_privacy(desk, draft, plan, &n.options),
+    };
+    let addresses = description.medias().iter().find_map(|m| m.address);
+    let family = addresses.map(Family::of);
     let filter = codec_filter(&n.options);
-    let mut offered_mux = Vec::with_capacity(description.medias().len());
-    let mut lines = Vec::with_capacity(description.medias().len());
-    for (ix, media) in description.medias().iter().enumerate() {
-        let mux = !media.rejected() && n.options.mux.offered_on(media.rtcp_mux);
-        let mut line = rewrite_line(&draft.parties[answerer].medias[ix], media, &n.options, mux);
-        line.ptime = n.options.ptime.or(media.ptime);
-        line.codecs = filter.clone();
-        lines.push(line);
-        offered_mux.push(mux);
-    }
-    draft
-        .pending
-        .retain(|p| p.offerer != offerer || p.answerer != answerer);
-    draft.pending.push(Pending {
+    let mut offered = Offer {
         offerer,
         answerer,
-        medias: description.medias().to_vec(),
+        lines: Vec::with_capacity(description.medias().len()),
         filter,
-        mux: offered_mux,
+        mux: n.options.mux,
         ptime_reverse: n.options.ptime_reverse,
-    });
-    Ok(write(
-        desk,
-        draft,
-        answerer,
-        &description,
-        lines,
-        &n.options,
-        privacy,
-    ))
+    };
+    let mut lines = Vec::with_capacity(description.medias().len());
+    for (ix, media) in description.medias().iter().enumerate() {
+        let payload = carriage(draft, [offerer, answerer], ix, media, terms.privacy);
+        if payload == Payload::Rtp && media.has_many_sources() && !media.rejected() {
+            plan.warn(format!(
+                "media {ix}: several sources on one line; each party hears one at a time"
+            ));
+        }
+        let what = (media, payload);
+        ensure_media(desk, draft, plan, (offerer, ix), what, family, &terms)?;
+        let out_family = n.options.family.or(family);
+        ensure_media(desk, draft, plan, (answerer, ix), what, out_family, &terms)?;
+        let at = (offerer, ix);
+        let remote = settle_remote(desk, draft, plan, at, media, &n.options, true)?;
+        let line = OfferedLine {
+            media: media.without_text(),
+            payload,
+            sent: send_numbers(draft, &offered, ix, media, payload),
+            mux: !media.rejected() && n.options.mux.offered_on(media.rtcp_mux),
+            remote,
+        };
+        if first_offer {
+            ring(draft, plan, &offered, ix, &line, n.options.early_media);
+        }
+        let own = &draft.parties[answerer].medias[ix];
+        let mut rewrite = rewrite_line(own, media, &n.options, line.mux);
+        rewrite.pts = line.sent.clone();
+        rewrite.ptime = n.options.ptime.or(media.ptime);
+        rewrite.codecs = offered.filter.clone();
+        lines.push(rewrite);
+        offered.lines.push(line);
+    }
+    draft.keep_offer(Arc::new(offered));
+    let to = (answerer, terms.privacy);
+    Ok(write(desk, draft, to, &description, lines, &n.options))
 }
 
 /// Handles an answer; returns the SDP for the offerer.
@@ -166,16 +140,15 @@ pub(super) fn answer(
     let answerer = draft
         .answerer_of_answer(offerer, to_tag, n.via_branch)
         .ok_or(SwitchError::UnknownDialogue)?;
-    let pending = draft
-        .pending
-        .iter()
-        .find(|p| p.offerer == offerer && p.answerer == answerer)
-        .ok_or(SwitchError::NoOffer)?
-        .clone();
-    if description.medias().len() != pending.medias.len() {
+    let mut offers = draft.offers.iter();
+    let offer = offers
+        .find(|o| o.offerer == offerer && o.answerer == answerer)
+        .ok_or(SwitchError::NoOffer)?;
+    let offer = Arc::clone(offer);
+    if description.medias().len() != offer.lines.len() {
         return Err(SwitchError::MediaCount {
             got: description.medias().len(),
-            want: pending.medias.len(),
+            want: offer.lines.len(),
         });
     }
     take_identity(&mut draft.parties[answerer], to_tag, &n.options);
@@ -185,39 +158,156 @@ pub(super) fn answer(
     draft.parties[answerer].peer = Some(offerer);
     let privacy = settle_privacy(desk, draft, plan, &n.options);
 
-    let mut lines = Vec::with_capacity(pending.medias.len());
+    let mut lines = Vec::with_capacity(offer.lines.len());
+    let mut agreed_mux_lines = Vec::with_capacity(offer.lines.len());
     for (ix, media) in description.medias().iter().enumerate() {
-        let offered = &pending.medias[ix];
-        settle_remote(desk, draft, plan, answerer, ix, media, &n.options)?;
-        let maps = pt_maps(offered, &PtMap::default(), &pending.filter, media);
-        let mux = !media.rejected() && n.options.mux.accepted(offered.rtcp_mux, media.rtcp_mux);
-        set_mux(draft, plan, offerer, ix, mux);
-        let answerer_mux = pending.mux.get(ix).is_some_and(|offered| *offered) && media.rtcp_mux;
-        set_mux(draft, plan, answerer, ix, answerer_mux);
-        join(
-            draft,
-            plan,
-            (offerer, answerer),
-            ix,
-            (offered, media),
-            &maps,
-        );
-        let mut line = rewrite_line(&draft.parties[offerer].medias[ix], media, &n.options, mux);
-        line.ptime = pending.ptime_reverse.or(n.options.ptime).or(media.ptime);
-        if payload_of(&media.transport) == Payload::Rtp {
-            line.pts = maps.answer;
-        }
+        let (line, mux) = answer_line(desk, draft, plan, &offer, ix, media, n)?;
         lines.push(line);
+        agreed_mux_lines.push(mux);
     }
-    Ok(write(
-        desk,
-        draft,
-        offerer,
-        &description,
-        lines,
-        &n.options,
-        privacy,
-    ))
+    let answered = description.medias().iter().map(Media::without_text);
+    draft.keep_agreement(Agreement {
+        offer,
+        answer: answered.collect(),
+        mux: agreed_mux_lines.into(),
+    });
+    let to = (offerer, privacy);
+    Ok(write(desk, draft, to, &description, lines, &n.options))
+}
+
+/// Settles one line of an answer; returns how the offerer is told, and who multiplexes.
+fn answer_line(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
+    plan: &mut Plan,
+    offer: &Offer,
+    ix: usize,
+    media: &Media,
+    n: &Negotiation<'_>,
+) -> Result<(MediaRewrite, (bool, bool)), SwitchError> {
+    let offered = &offer.lines[ix];
+    for party in [offer.offerer, offer.answerer] {
+        if let Some(line) = draft.parties[party].medias.get_mut(ix) {
+            line.turn(offered.payload);
+        }
+    }
+    let at = (offer.answerer, ix);
+    settle_remote(desk, draft, plan, at, media, &n.options, false)?;
+    if let Some(remote) = offered.remote {
+        take_remote(&mut draft.parties[offer.offerer].medias[ix], plan, remote);
+    }
+    let maps = maps_of(draft, offer, ix, media);
+    let mux = agreed_mux(offer, ix, media, n.options.mux);
+    set_mux(draft, plan, offer.offerer, ix, mux.0);
+    set_mux(draft, plan, offer.answerer, ix, mux.1);
+    join(draft, plan, offer, ix, media, &maps);
+    let own = &mut draft.parties[offer.offerer].medias[ix];
+    let mut line = rewrite_line(own, media, &n.options, mux.0);
+    if offered.media.rejected() {
+        line.port = 0;
+    }
+    line.ptime = offer.ptime_reverse.or(n.options.ptime).or(media.ptime);
+    if offered.payload == Payload::Rtp {
+        let told = media.codecs.iter().filter(|_| line.port != 0);
+        own.learn_numbers(told.map(|codec| Codec {
+            pt: maps.answer.get(codec.pt),
+            ..codec.clone()
+        }));
+        line.pts = maps.answer;
+    }
+    Ok((line, mux))
+}
+
+/// How the payload types of an offer and its answer translate.
+fn maps_of(draft: &Dialogue, offer: &Offer, ix: usize, answered: &Media) -> PtMaps {
+    let line = &offer.lines[ix];
+    let known = draft.parties[offer.offerer].medias.get(ix);
+    let known = known.map_or(&[][..], |own| &own.numbers);
+    pt_maps(&line.media, &line.sent, &offer.filter, answered, known)
+}
+
+/// Who offers, and to whom.
+fn roles(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
+    n: &Negotiation<'_>,
+) -> Result<(usize, usize), SwitchError> {
+    let [near, far] = &n.options.interfaces;
+    let known = draft.party_by_tag(n.from_tag);
+    let offerer = match known.or_else(|| draft.offerer_of_offer(n.to_tag, n.via_branch)) {
+        Some(known) => known,
+        None => add_party(desk, draft, &desk.site.interface_name(near.as_deref())?)?,
+    };
+    let answerer = match draft.answerer_of_offer(offerer, n.to_tag, n.via_branch) {
+        Some(known) => known,
+        None => {
+            let new = add_party(desk, draft, &desk.site.interface_name(far.as_deref())?)?;
+            draft.parties[new].peer = Some(offerer);
+            draft.parties[new].via_branch = n.via_branch.map(Into::into);
+            new
+        }
+    };
+    if draft.parties[offerer].peer.is_none() {
+        draft.parties[offerer].peer = Some(answerer);
+    }
+    Ok((offerer, answerer))
+}
+
+/// How a line's payload types are sent on: the answerer keeps the numbers it knows.
+fn send_numbers(
+    draft: &mut Dialogue,
+    offer: &Offer,
+    ix: usize,
+    media: &Media,
+    payload: Payload,
+) -> PtMap {
+    let line = &mut draft.parties[offer.answerer].medias[ix];
+    let filter = offer.filter.for_media(&media.codecs);
+    let passing = media.codecs.iter().filter(|codec| filter.passes(codec));
+    let passing: Vec<Codec> = passing.cloned().collect();
+    let sent = match payload {
+        // Nothing is renumbered in packets that are not read.
+        Payload::Opaque => PtMap::default(),
+        Payload::Rtp => numbers_for(&passing, &line.numbers),
+    };
+    if !media.rejected() {
+        line.learn_numbers(passing.into_iter().map(|codec| Codec {
+            pt: sent.get(codec.pt),
+            ..codec
+        }));
+    }
+    sent
+}
+
+/// Before the first answer the offerer may hear the answerer, who has no SDP yet.
+fn ring(
+    draft: &Dialogue,
+    plan: &mut Plan,
+    offer: &Offer,
+    ix: usize,
+    line: &OfferedLine,
+    early_media: bool,
+) {
+    let stream = |party: usize| draft.parties[party].medias[ix].stream;
+    let (Some(from), Some(to)) = (stream(offer.offerer), stream(offer.answerer)) else {
+        return;
+    };
+    let [offerer_sends, answerer_sends] = offered_types(line);
+    plan.changes.push(payload_types(from, &offerer_sends));
+    plan.changes.push(payload_types(to, &answerer_sends));
+    plan.changes.push(Change::Link {
+        from: to,
+        to: Some(from),
+    });
+    if early_media {
+        let early = Remote {
+            rtp: None,
+            rtcp: None,
+            mux: false,
+            learn: anyone(),
+        };
+        plan.changes.push(Change::Remote(to, early));
+    }
 }
 
 fn add_party(desk: &Desk<'_>, draft: &mut Dialogue, interface: &str) -> Result<usize, SwitchError> {

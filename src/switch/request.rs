@@ -29,6 +29,16 @@ pub struct Negotiation<'a> {
     pub options: Options,
 }
 
+/// What comes of a [`Negotiation`].
+#[derive(Clone, Debug)]
+pub struct Negotiated {
+    /// The SDP for the other party.
+    pub sdp: String,
+    /// What the client should know though the command was carried out, a sentence each; at most
+    /// two per `m=` line.
+    pub warnings: Vec<String>,
+}
+
 /// How an offer or answer is treated. `Default` is what ng does without any flag.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -123,6 +133,17 @@ impl Mux {
     /// Whether the offer sent on proposes multiplexing.
     pub fn offered_on(self, offerer_mux: bool) -> bool {
         self.offer || (offerer_mux && !self.demux && !self.reject)
+    }
+
+    /// What was said with the offer, and then with its answer.
+    #[must_use]
+    pub fn and_then(self, later: Self) -> Self {
+        Self {
+            offer: self.offer || later.offer,
+            demux: self.demux || later.demux,
+            accept: self.accept || later.accept,
+            reject: self.reject || later.reject,
+        }
     }
 
     /// Whether the offerer is told yes.

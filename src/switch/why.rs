@@ -15,15 +15,21 @@ pub fn explain(s: &Snapshot) -> String {
     let _ = writeln!(out, "call {}  age {:.1} s", s.call_id, age.as_secs_f64());
     timeline(s, &mut out);
     for (ix, party) in s.parties.iter().enumerate() {
-        for line in &party.medias {
+        for (line, used) in party.medias.iter().flat_map(with_other) {
             if let Some(report) = s.stream(line) {
-                let _ = writeln!(out, "\n{}", heading(ix, party, line));
+                let _ = writeln!(out, "\n{}{used}", heading(ix, party, line));
                 state(s, line, report, &mut out);
                 let _ = writeln!(out, "  verdict: {}", verdict(s, ix, line, report));
             }
         }
     }
     out
+}
+
+/// A line's stream, and the one it has besides: voice while a fax is offered, or a fax that is over.
+fn with_other(line: &LegMedia) -> impl Iterator<Item = (&LegMedia, &'static str)> {
+    let other = line.other.as_deref().map(|other| (other, ", set aside"));
+    std::iter::once((line, "")).chain(other)
 }
 
 fn heading(ix: usize, party: &Party, line: &LegMedia) -> String {
@@ -44,6 +50,9 @@ fn timeline(s: &Snapshot, out: &mut String) {
             for line in sdp.lines().filter(|l| tells(l)) {
                 let _ = write!(text, "\n             {line}");
             }
+        }
+        for warning in &signal.warnings {
+            let _ = write!(text, "\n             warning: {warning}");
         }
         lines.push((signal.at, text));
     }
@@ -74,8 +83,9 @@ fn owner(s: &Snapshot, stream: StreamIx) -> String {
         party
             .medias
             .iter()
-            .find(|m| m.stream == Some(stream))
-            .map(|m| m.kind.clone())
+            .flat_map(with_other)
+            .find(|(m, _)| m.stream == Some(stream))
+            .map(|(m, _)| m.kind.clone())
     };
     let found = s
         .parties
@@ -148,6 +158,15 @@ fn state(s: &Snapshot, line: &LegMedia, r: &StreamReport, out: &mut String) {
     }
 }
 
+fn no_sdp(r: &StreamReport) -> String {
+    match r.drops[DropReason::Candidate as usize] {
+        0 => "no SDP from this party yet, so none of its media is accepted".to_owned(),
+        n => {
+            format!("early media: {n} packets arrived, and their source has not proven itself yet")
+        }
+    }
+}
+
 /// One sentence: does this party's sound reach its peer, and if not, what stops it.
 fn verdict(s: &Snapshot, ix: usize, line: &LegMedia, r: &StreamReport) -> String {
     if r.closed {
@@ -158,7 +177,11 @@ fn verdict(s: &Snapshot, ix: usize, line: &LegMedia, r: &StreamReport) -> String
     };
     if r.rtp_in.packets == 0 {
         return match (line.remote, r.rejected) {
-            (None, _) => "no SDP from this party yet, so none of its media is accepted".to_owned(),
+            (None, 0) => no_sdp(r),
+            (None, n) => format!(
+                "{n} packets arrived before any SDP of this party and were dropped: an answer (a \
+                 183 with SDP is one), or the flag early-media on the offer, lets it be heard"
+            ),
             (Some(remote), 0) => match remote.rtp {
                 Some(to) => format!(
                     "nothing arrived from it: it does not send, or a firewall between {to} and {} \

@@ -109,15 +109,11 @@ fn media(s: &Snapshot, ix: usize, line: &LegMedia) -> Value<'static> {
     let ingress = stream.map_or_else(Vec::new, |r| r.sources.iter().map(ssrc_entry).collect());
     let egress = stream.and_then(|r| r.ssrc_out);
     let egress = egress.map(|ssrc| Value::dict().with("SSRC", i64::from(ssrc)));
-    let codec = line
-        .codecs
-        .first()
-        .map(|c| format!("{}/{}", c.name, c.clock_hz));
     Value::dict()
         .with("index", int(ix as u64 + 1))
         .with("type", line.kind.to_string())
         .with("protocol", line.transport.to_string())
-        .with("codec", codec.unwrap_or_default())
+        .with("codec", line.codec.to_string())
         .with("streams", Value::List(streams))
         .with("flags", Value::List(flags))
         .with("ingress SSRCs", Value::List(ingress))

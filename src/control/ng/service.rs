@@ -292,12 +292,17 @@ impl NgService {
             sdp: r.sdp.as_deref().unwrap_or_default(),
             options,
         };
-        let sdp = if r.command == Command::Offer {
+        let done = if r.command == Command::Offer {
             self.switch.offer(&negotiation)?
         } else {
             self.switch.answer(&negotiation)?
         };
-        Ok(ok().with("sdp", sdp))
+        let reply = ok().with("sdp", done.sdp);
+        Ok(if done.warnings.is_empty() {
+            reply
+        } else {
+            reply.with("warning", done.warnings.join("; "))
+        })
     }
 
     async fn delete(

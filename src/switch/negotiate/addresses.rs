@@ -8,25 +8,33 @@ use crate::switch::SwitchError;
 use crate::switch::call::{Dialogue, LegMedia};
 use crate::switch::request::Options;
 use crate::switch::site::{Scope, Site, scope};
-use crate::wire::sdp::Media;
+use crate::wire::sdp::{Codec, Media};
 
-/// Takes where a party's SDP says it is, unless we must not send there.
+/// Takes where a party's SDP says it is, unless we must not send there; returns it.
+///
+/// An offer that takes the address away does so only when it is answered ([`take_remote`]): until
+/// then the old one holds, as the offer may be refused (RFC 3264 section 8). A new address counts
+/// at once, since a party that has moved is not where it was.
 pub(super) fn settle_remote(
     desk: &Desk<'_>,
     draft: &mut Dialogue,
     plan: &mut Plan,
-    party: usize,
-    ix: usize,
+    (party, ix): (usize, usize),
     media: &Media,
     options: &Options,
-) -> Result<(), SwitchError> {
+    is_offer: bool,
+) -> Result<Option<Remote>, SwitchError> {
     let Some(line) = draft.parties[party].medias.get_mut(ix) else {
-        return Ok(());
+        return Ok(None);
     };
-    line.codecs.clone_from(&media.codecs);
+    let name = |c: &Codec| format!("{}/{}", c.name, c.clock_hz).into();
+    line.codec = media.codecs.first().map(name).unwrap_or_default();
+    if !media.rejected() {
+        line.learn_numbers(media.codecs.iter().cloned());
+    }
     line.direction = media.direction;
     let Some(stream) = line.stream else {
-        return Ok(());
+        return Ok(None);
     };
     if media.codecs.len() > PAYLOAD_TYPES_MAX {
         return Err(SwitchError::TooManyPayloadTypes {
@@ -34,10 +42,46 @@ pub(super) fn settle_remote(
             max: PAYLOAD_TYPES_MAX,
         });
     }
+    warn(plan, ix, media, options);
     let remote = remote_of(desk.site, line, ix, media, options)?;
-    line.remote = Some(remote);
-    plan.changes.push(Change::Remote(stream, remote));
-    Ok(())
+    let withdraws = remote.rtp.is_none() && line.remote_address().is_some();
+    if !(is_offer && withdraws) {
+        line.remote = Some(remote);
+        plan.changes.push(Change::Remote(stream, remote));
+    }
+    Ok(Some(remote))
+}
+
+/// What an offer said of the offerer's address has come to pass.
+pub(super) fn take_remote(line: &mut LegMedia, plan: &mut Plan, offered: Remote) {
+    let mux = line.remote.is_some_and(|r| r.mux);
+    let remote = Remote { mux, ..offered };
+    if line.remote != Some(remote) {
+        line.remote = Some(remote);
+        plan.changes
+            .extend(line.stream.map(|stream| Change::Remote(stream, remote)));
+    }
+}
+
+/// An accepted line without an address is silent for ever: its sender should hear of it.
+fn warn(plan: &mut Plan, ix: usize, media: &Media, options: &Options) {
+    if media.rejected() || media.port == 0 || media.zero_address {
+        return;
+    }
+    if options.sip_source_address {
+        if options.received_from.is_none() {
+            let why = "SIP-source-address without received-from";
+            plan.warn(format!(
+                "media {ix}: {why}: no address, no media to this party"
+            ));
+        }
+    } else if media.address_is_name {
+        plan.warn(format!(
+            "media {ix}: c= is a host name, which is not resolved: no media to this party"
+        ));
+    } else if media.address.is_none() {
+        plan.warn(format!("media {ix}: no c= line: no media to this party"));
+    }
 }
 
 fn remote_of(

@@ -1,30 +1,59 @@
 //! What becomes of an offerer's media when one of its branches goes.
 
+use super::media::join;
+use super::mux::set_mux;
+use super::{Plan, maps_of};
 use crate::engine::Change;
-use crate::switch::call::Dialogue;
+use crate::switch::call::{Agreement, Dialogue};
 
-/// A branch of `offerer` is gone: routes its media to the party it talks with now.
-pub(in crate::switch) fn reroute(draft: &Dialogue, offerer: Option<usize>) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let Some(offerer) = offerer else {
-        return changes;
-    };
-    let peer = draft.parties[offerer].peer;
+/// A branch of `offerer` is gone: it talks with its peer of now, as they agreed; with a branch that
+/// has not answered yet it may hear early media.
+pub(in crate::switch) fn reroute(draft: &mut Dialogue, offerer: Option<usize>) -> Vec<Change> {
+    let mut plan = Plan::default();
+    if let Some(offerer) = offerer {
+        let peer = draft.parties[offerer].peer;
+        let agreed = peer.and_then(|peer| {
+            let found = draft.agreements.iter();
+            found.rev().find(|a| a.is_between(offerer, peer)).cloned()
+        });
+        match (agreed, peer) {
+            (Some(agreed), _) => rejoin(draft, &mut plan, &agreed),
+            (None, peer) => listen(draft, &mut plan, offerer, peer),
+        }
+    }
+    plan.changes
+}
+
+/// Sets what two parties agreed on once more: payload types, directions and multiplexing of the
+/// one that stays were those of the branch that is gone.
+fn rejoin(draft: &mut Dialogue, plan: &mut Plan, agreed: &Agreement) {
+    let offer = &agreed.offer;
+    for (ix, answered) in agreed.answer.iter().enumerate() {
+        let maps = maps_of(draft, offer, ix, answered);
+        join(draft, plan, offer, ix, answered, &maps);
+        if let Some(&(offerer_mux, answerer_mux)) = agreed.mux.get(ix) {
+            set_mux(draft, plan, offer.offerer, ix, offerer_mux);
+            set_mux(draft, plan, offer.answerer, ix, answerer_mux);
+        }
+    }
+}
+
+/// Back to how it was before any answer.
+fn listen(draft: &Dialogue, plan: &mut Plan, offerer: usize, peer: Option<usize>) {
     for (ix, line) in draft.parties[offerer].medias.iter().enumerate() {
         let Some(stream) = line.stream else { continue };
         let other = peer
             .and_then(|p| draft.parties[p].medias.get(ix))
-            .and_then(|m| m.stream);
-        let answered = peer.is_some_and(|p| draft.parties[p].has_sdp);
-        changes.push(Change::Link {
+            .filter(|other| other.payload == line.payload)
+            .and_then(|other| other.stream);
+        plan.direct(stream, true, true);
+        plan.changes.push(Change::Link {
             from: stream,
             to: other,
         });
-        let source = other.filter(|_| answered);
-        changes.push(Change::Source {
+        plan.changes.push(Change::Source {
             listener: stream,
-            source,
+            source: None,
         });
     }
-    changes
 }

@@ -8,39 +8,74 @@ use crate::engine::{
     StreamConfig, StreamIx,
 };
 use crate::switch::SwitchError;
-use crate::switch::call::{Dialogue, LegMedia};
+use crate::switch::call::{Dialogue, LegMedia, Offer, OfferedLine};
 use crate::switch::request::{Family, Options};
-use crate::wire::sdp::{Direction, Encoding, Media, PtEntry, PtMaps};
+use crate::wire::sdp::{Codec, Encoding, Media, PtEntry, PtMaps};
+
+/// What is common to the lines of one command.
+pub(super) struct Terms<'a> {
+    pub(super) options: &'a Options,
+    pub(super) privacy: Privacy,
+}
+
+/// What travels on line `ix` between two parties. It is settled when the line gets its streams and
+/// stays, as the streams do.
+pub(super) fn carriage(
+    draft: &Dialogue,
+    parties: [usize; 2],
+    ix: usize,
+    media: &Media,
+    privacy: Privacy,
+) -> Payload {
+    if !is_plain_rtp(&media.transport) {
+        return Payload::Opaque;
+    }
+    if privacy == Privacy::Masked {
+        return Payload::Rtp; // what is not read cannot be masked
+    }
+    let settled = parties
+        .iter()
+        .filter_map(|&party| draft.parties[party].medias.get(ix))
+        .flat_map(|line| std::iter::once(line).chain(line.other.as_deref()))
+        .find(|line| line.stream.is_some() && is_plain_rtp(&line.transport));
+    match settled {
+        Some(line) => line.payload,
+        // A listener hears one source at a time (one clock per leg): several need a line on which
+        // nothing is mapped.
+        None if media.has_many_sources() => Payload::Opaque,
+        None => Payload::Rtp,
+    }
+}
+
+/// Only plain RTP is read. SRTP, DTLS and UDPTL are between the parties: renumbering SRTP would
+/// break its authentication, so its packets pass untouched.
+fn is_plain_rtp(transport: &str) -> bool {
+    ["RTP/AVP", "RTP/AVPF"]
+        .iter()
+        .any(|t| t.eq_ignore_ascii_case(transport))
+}
 
 /// Makes sure that `party` has ports for line `ix`, of the family asked for where it has one.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the whole context of one line, used once"
-)]
 pub(super) fn ensure_media(
     desk: &Desk<'_>,
     draft: &mut Dialogue,
     plan: &mut Plan,
-    party: usize,
-    ix: usize,
-    media: &Media,
+    (party, ix): (usize, usize),
+    (media, payload): (&Media, Payload),
     family: Option<Family>,
-    options: &Options,
-    privacy: Privacy,
+    terms: &Terms<'_>,
 ) -> Result<(), SwitchError> {
-    let payload = payload_of(&media.transport);
     if let Some(line) = draft.parties[party].medias.get_mut(ix) {
-        let of_kind = |line: &LegMedia| payload_of(&line.transport) == payload;
-        if !media.rejected()
-            && !of_kind(line)
-            && let Some(mut other) = line.other.take_if(|other| of_kind(other))
-        {
-            std::mem::swap(line, &mut other);
-            line.other = Some(other);
+        if !media.rejected() {
+            line.turn(payload);
         }
         match line.stream {
-            Some(stream) if media.rejected() || of_kind(line) => {
-                if let Some(own) = options.own_rtcp {
+            Some(stream) if media.rejected() || line.payload == payload => {
+                if !media.rejected() {
+                    line.kind = media.kind.as_str().into();
+                    line.transport = media.transport.as_str().into();
+                }
+                if let Some(own) = terms.options.own_rtcp {
                     plan.changes.push(Change::OwnRtcp(stream, own));
                 }
                 return Ok(());
@@ -50,45 +85,17 @@ pub(super) fn ensure_media(
         }
     }
     let line = if media.rejected() {
-        LegMedia::rejected(media, desk.site.unspecified(), privacy)
+        LegMedia::rejected(media, desk.site.unspecified(), terms.privacy)
     } else {
-        if draft.streams >= STREAMS_MAX {
-            return Err(SwitchError::TooManyStreams { max: STREAMS_MAX });
-        }
-        let stream = StreamIx(u8::try_from(draft.streams).expect("STREAMS_MAX fits"));
-        let interface = draft.parties[party].interface.clone();
-        let pair = desk
-            .site
-            .open_pair(&interface, family, options.tos, desk.now)?;
-        let line = LegMedia {
-            stream: Some(stream),
-            local: pair.lease.local(),
-            advertised: pair.lease.advertised().ip(),
-            kind: media.kind.as_str().into(),
-            transport: media.transport.as_str().into(),
-            codecs: Vec::new(),
-            remote: None,
-            direction: Direction::SendRecv,
-            privacy,
-            other: None,
-        };
-        plan.changes.push(Change::AddStream(StreamConfig {
-            leg: draft.parties[party].leg,
-            media: u8::try_from(ix).expect("SDP_MEDIA_MAX fits"),
-            payload,
-            privacy,
-            own_rtcp: options.own_rtcp.unwrap_or(false),
-        }));
-        let gates = draft.parties[party].gates;
-        if gates.blocked {
-            plan.changes.push(Change::Block(stream, true));
-        }
-        if gates.silenced {
-            plan.changes.push(Change::Silence(stream, true));
-        }
-        plan.opened.push((stream, pair));
-        draft.streams += 1;
-        line
+        open_line(
+            desk,
+            draft,
+            plan,
+            (party, ix),
+            (media, payload),
+            family,
+            terms,
+        )?
     };
     let medias = &mut draft.parties[party].medias;
     match medias.get_mut(ix) {
@@ -103,28 +110,81 @@ pub(super) fn ensure_media(
     Ok(())
 }
 
-/// Routes one line between offerer and answerer.
-pub(super) fn join(
-    draft: &Dialogue,
+/// Opens ports and a stream for a line of `party`.
+fn open_line(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
     plan: &mut Plan,
-    (offerer, answerer): (usize, usize),
+    (party, ix): (usize, usize),
+    (media, payload): (&Media, Payload),
+    family: Option<Family>,
+    terms: &Terms<'_>,
+) -> Result<LegMedia, SwitchError> {
+    if draft.streams >= STREAMS_MAX {
+        return Err(SwitchError::TooManyStreams { max: STREAMS_MAX });
+    }
+    let stream = StreamIx(u8::try_from(draft.streams).expect("STREAMS_MAX fits"));
+    let owner = &draft.parties[party];
+    let pair = desk
+        .site
+        .open_pair(&owner.interface, family, terms.options.tos, desk.now)?;
+    let line = LegMedia {
+        stream: Some(stream),
+        local: pair.lease.local(),
+        advertised: pair.lease.advertised().ip(),
+        payload,
+        transport: media.transport.as_str().into(),
+        ..LegMedia::rejected(media, pair.lease.local(), terms.privacy)
+    };
+    plan.changes.push(Change::AddStream(StreamConfig {
+        leg: owner.leg,
+        media: u8::try_from(ix).expect("SDP_MEDIA_MAX fits"),
+        payload,
+        privacy: terms.privacy,
+        own_rtcp: terms.options.own_rtcp.unwrap_or(false),
+    }));
+    if owner.gates.blocked {
+        plan.changes.push(Change::Block(stream, true));
+    }
+    if owner.gates.silenced {
+        plan.changes.push(Change::Silence(stream, true));
+    }
+    plan.opened.push((stream, pair));
+    draft.streams += 1;
+    Ok(line)
+}
+
+/// Routes one line of an agreement between its offerer and its answerer.
+pub(super) fn join(
+    draft: &mut Dialogue,
+    plan: &mut Plan,
+    offer: &Offer,
     ix: usize,
-    (offered, answered): (&Media, &Media),
+    answered: &Media,
     maps: &PtMaps,
 ) {
-    let stream = |party: usize| draft.parties[party].medias.get(ix).and_then(|m| m.stream);
-    let (Some(a), Some(b)) = (stream(offerer), stream(answerer)) else {
-        return;
-    };
-    let rejected = answered.rejected() || offered.rejected();
-    for (ix, media) in [(a, offered), (b, answered)] {
+    let line = &offer.lines[ix];
+    let rejected = answered.rejected() || line.media.rejected();
+    let mut streams = [None; 2];
+    for (slot, party, media) in [
+        (0, offer.offerer, &line.media),
+        (1, offer.answerer, answered),
+    ] {
+        let Some(own) = draft.parties[party].medias.get_mut(ix) else {
+            continue;
+        };
+        own.turn(line.payload);
+        // Without a stream the line was never accepted, and holds the other party's too.
+        let Some(stream) = own.stream else { continue };
         let (sends, receives) = may(media);
-        plan.changes.push(Change::Direction {
-            stream: ix,
-            sends: sends && !rejected,
-            receives: receives && !rejected,
-        });
+        plan.direct(stream, sends && !rejected, receives && !rejected);
+        streams[slot] = Some(stream).filter(|_| own.payload == line.payload);
+        // What the line carried before ends here.
+        if let Some(before) = own.other.as_ref().and_then(|other| other.stream) {
+            plan.direct(before, false, false);
+        }
     }
+    let [Some(a), Some(b)] = streams else { return };
     plan.changes.extend([
         payload_types(a, &maps.to_answerer),
         payload_types(b, &maps.to_offerer),
@@ -179,22 +239,19 @@ pub(super) fn payload_types(stream: StreamIx, routes: &[PtEntry]) -> Change {
     Change::PayloadTypes(stream, table)
 }
 
-/// Only plain RTP is read. SRTP, DTLS and UDPTL are between the parties: renumbering SRTP would
-/// break its authentication, so its packets pass untouched.
-pub(super) fn payload_of(transport: &str) -> Payload {
-    let plain = ["RTP/AVP", "RTP/AVPF"]
-        .iter()
-        .any(|t| t.eq_ignore_ascii_case(transport));
-    if plain { Payload::Rtp } else { Payload::Opaque }
-}
-
-/// Before an answer each party may send what was offered, by the offered numbers.
-pub(super) fn identity(media: &Media) -> SmallVec<[PtEntry; 4]> {
-    let entry = |c: &crate::wire::sdp::Codec| PtEntry {
-        from: c.pt,
-        to: c.pt,
-        clock_hz: c.clock_hz,
-        encoding: c.encoding(),
+/// Before an answer each party may send what was offered, by the numbers it knows: what the
+/// offerer sends, and what the answerer does.
+pub(super) fn offered_types(line: &OfferedLine) -> [SmallVec<[PtEntry; 4]>; 2] {
+    let entry = |codec: &Codec, from: u8, to: u8| PtEntry {
+        from,
+        to,
+        clock_hz: codec.clock_hz,
+        encoding: codec.encoding(),
     };
-    media.codecs.iter().map(entry).collect()
+    let codecs = &line.media.codecs;
+    let sent = |codec: &Codec| line.sent.get(codec.pt);
+    [
+        codecs.iter().map(|c| entry(c, c.pt, sent(c))).collect(),
+        codecs.iter().map(|c| entry(c, sent(c), c.pt)).collect(),
+    ]
 }

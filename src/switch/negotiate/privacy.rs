@@ -2,7 +2,7 @@
 
 use super::{Desk, Plan};
 use crate::engine::{Change, Privacy};
-use crate::switch::call::Dialogue;
+use crate::switch::call::{Dialogue, LegMedia};
 use crate::switch::request::Options;
 
 /// What parties may learn of each other: as the call was told last.
@@ -15,11 +15,21 @@ pub(super) fn settle_privacy(
     draft.privacy = options.privacy.or(draft.privacy);
     let privacy = draft.privacy.unwrap_or(desk.privacy);
     for party in draft.parties.iter_mut().filter(|p| !p.closed) {
-        for line in party.medias.iter_mut().filter(|m| m.privacy != privacy) {
-            line.privacy = privacy;
-            plan.changes
-                .extend(line.stream.map(|s| Change::Privacy(s, privacy)));
+        for line in &mut party.medias {
+            // Also what is not in use now: it may come back, and must not tell more than the rest.
+            settle(line, plan, privacy);
+            if let Some(other) = line.other.as_deref_mut() {
+                settle(other, plan, privacy);
+            }
         }
     }
     privacy
+}
+
+fn settle(line: &mut LegMedia, plan: &mut Plan, privacy: Privacy) {
+    if line.privacy != privacy {
+        line.privacy = privacy;
+        plan.changes
+            .extend(line.stream.map(|s| Change::Privacy(s, privacy)));
+    }
 }

@@ -48,11 +48,10 @@ pub(super) fn rewrite_line(
 pub(super) fn write(
     desk: &Desk<'_>,
     draft: &mut Dialogue,
-    receiver: usize,
+    (receiver, privacy): (usize, Privacy),
     description: &Description,
     medias: Vec<MediaRewrite>,
     options: &Options,
-    privacy: Privacy,
 ) -> String {
     let party = &mut draft.parties[receiver];
     let address = party

@@ -156,6 +156,17 @@ pub enum CodecFilter {
 }
 
 impl CodecFilter {
+    /// The filter as it counts for a media with `codecs`: one that lets none of them pass lets all
+    /// of them pass, since a line without formats cannot be written.
+    pub fn for_media(&self, codecs: &[Codec]) -> &Self {
+        const ALL: &CodecFilter = &CodecFilter::All;
+        if codecs.iter().any(|codec| self.passes(codec)) {
+            self
+        } else {
+            ALL
+        }
+    }
+
     /// Whether `codec` passes.
     pub fn passes(&self, codec: &Codec) -> bool {
         match self {

@@ -358,6 +358,49 @@ impl Media {
         self.port == 0 && !self.bundle_only
     }
 
+    /// Several RTP sources share its stream: retransmission or repair by SSRC (RFC 4588, RFC 8627),
+    /// simulcast (RFC 8853), or more than one SSRC that is named (RFC 5576).
+    pub fn has_many_sources(&self) -> bool {
+        let repairs = |codec: &Codec| {
+            let is = |name: &str| {
+                let start = codec.name.get(..name.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            is("rtx") || is("flexfec")
+        };
+        let is = |attribute: &Attribute, name| attribute.attribute.eq_ignore_ascii_case(name);
+        let ssrc = |a: &Attribute| {
+            let id = a.value.as_deref().unwrap_or_default().split(' ').next();
+            id.and_then(|id| id.parse::<u32>().ok())
+        };
+        let named = |a: &&Attribute| is(a, "ssrc");
+        let mut ssrcs = self.attributes.iter().filter(named).filter_map(ssrc);
+        let first = ssrcs.next();
+        self.codecs.iter().any(repairs)
+            || ssrcs.any(|ssrc| Some(ssrc) != first)
+            || self
+                .attributes
+                .iter()
+                .any(|a| is(a, "ssrc-group") || is(a, "simulcast") || is(a, "rid"))
+    }
+
+    /// What an answer is compared with: everything but the text that only passes through.
+    #[must_use]
+    pub fn without_text(&self) -> Self {
+        Self {
+            kind: String::new(),
+            mid: None,
+            connection_text: None,
+            format_list: String::new(),
+            title: None,
+            bandwidths: Vec::new(),
+            attributes: Vec::new(),
+            transport: self.transport.clone(),
+            codecs: self.codecs.clone(),
+            ..*self
+        }
+    }
+
     /// The codec with payload type `pt`.
     pub fn codec(&self, pt: u8) -> Option<&Codec> {
         self.codecs.iter().find(|codec| codec.pt == pt)

@@ -19,7 +19,7 @@ mod write;
 pub use codec::{Codec, CodecFilter, Encoding};
 pub use description::{Description, Direction, Media, Origin, RtcpTarget};
 pub use error::{Fault, SdpError};
-pub use negotiate::{PtEntry, PtMap, PtMaps, pt_maps};
+pub use negotiate::{PtEntry, PtMap, PtMaps, numbers_for, pt_maps};
 pub use write::{MediaRewrite, OriginPolicy, Rewrite, RtcpAttribute};
 
 /// Longest session description in bytes. Browsers with several video tracks reach 10 kB.

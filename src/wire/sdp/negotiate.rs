@@ -84,8 +84,17 @@ pub struct PtMaps {
 /// encoding only. What the answer lists and the offer did not is in neither direction's list, and
 /// gets a number the offerer does not use otherwise. Where a number means one codec to the
 /// answerer and another one as offered, it is the answerer's.
-pub fn pt_maps(offer: &Media, sent: &PtMap, filter: &CodecFilter, answer: &Media) -> PtMaps {
-    let pairs = pairs(offer, sent, filter, answer);
+///
+/// `known` is what numbers mean to the offerer already, besides those of `offer`: no codec gets one
+/// of them that means another one.
+pub fn pt_maps(
+    offer: &Media,
+    sent: &PtMap,
+    filter: &CodecFilter,
+    answer: &Media,
+    known: &[Codec],
+) -> PtMaps {
+    let pairs = pairs(offer, sent, filter.for_media(&offer.codecs), answer);
     let entry = |from: u8, to: u8, pair: &Pair<'_>| PtEntry {
         from,
         to,
@@ -93,7 +102,7 @@ pub fn pt_maps(offer: &Media, sent: &PtMap, filter: &CodecFilter, answer: &Media
         encoding: pair.named().encoding(),
     };
     let mut maps = PtMaps {
-        answer: renumbering(offer, answer, &pairs),
+        answer: renumbering(offer, answer, &pairs, known),
         ..PtMaps::default()
     };
     for pair in &pairs {
@@ -187,19 +196,24 @@ fn rank(offered: &Codec, sent: &PtMap, answered: &Codec, pairs: &[Pair<'_>]) -> 
 }
 
 /// The answer's numbers as the offerer may see them.
-fn renumbering(offer: &Media, answer: &Media, pairs: &[Pair<'_>]) -> PtMap {
+fn renumbering(offer: &Media, answer: &Media, pairs: &[Pair<'_>], known: &[Codec]) -> PtMap {
     let mut map = PtMap::default();
     // Everything offered counts as used: a codec that was not answered must not seem to be.
-    let mut used = offer
-        .codecs
-        .iter()
-        .fold(0_u128, |used, codec| used | bit(codec.pt));
+    let mut used = bits(&offer.codecs);
+    let mut avoid = bits(known);
+    if (used | avoid).count_ones() as usize + answer.codecs.len() > PT_COUNT {
+        avoid = 0;
+    }
     for codec in &answer.codecs {
         let partner = pairs.iter().find(|pair| pair.answered.pt == codec.pt);
+        let same_before = |before: &&Codec| codec.same_as(before) && used & bit(before.pt) == 0;
         let number = match partner {
             Some(pair) => pair.offered.pt,
-            None if used & bit(codec.pt) == 0 => codec.pt,
-            None => free_number(used),
+            None => match known.iter().find(same_before) {
+                Some(before) if codec.repeats().is_none() => before.pt,
+                _ if (used | avoid) & bit(codec.pt) == 0 => codec.pt,
+                _ => free_number(used | avoid),
+            },
         };
         used |= bit(number);
         map.insert(codec.pt, number);
@@ -207,12 +221,72 @@ fn renumbering(offer: &Media, answer: &Media, pairs: &[Pair<'_>]) -> PtMap {
     map
 }
 
+/// How `offered` is renumbered for a party to whom numbers already mean what `known` says, so that
+/// none changes its meaning (RFC 3264 section 8.3.2). No two codecs get the same number.
+///
+/// A codec that is known keeps the number it has there; a new one keeps its own, unless that means
+/// something else. Where 128 numbers are not enough, the past is forgotten.
+pub fn numbers_for(offered: &[Codec], known: &[Codec]) -> PtMap {
+    let mut map = PtMap::default();
+    let avoid = bits(known);
+    if (avoid | bits(offered)).count_ones() as usize + offered.len() > PT_COUNT {
+        return map;
+    }
+    // What is new and free keeps its number; nobody else gets it.
+    let own = bits(offered) & !avoid;
+    let mut used = 0_u128;
+    for repeating in [false, true] {
+        for codec in offered {
+            if codec.repeats().is_some() != repeating {
+                continue;
+            }
+            let repeated = codec.repeats().map(|pt| map.get(pt));
+            let rank = |before: &&Codec| {
+                let same = match repeated {
+                    Some(pt) => codec.same_encoding(before) && before.repeats() == Some(pt),
+                    None => means_same(codec, before),
+                };
+                let free = used & bit(before.pt) == 0;
+                (same && free).then(|| match () {
+                    () if before.pt == codec.pt => 0,
+                    () if before.fmtp == codec.fmtp => 1,
+                    () => 2,
+                })
+            };
+            let best = known
+                .iter()
+                .filter_map(|before| Some((rank(&before)?, before.pt)))
+                .min();
+            let number = match best {
+                Some((_, pt)) => pt,
+                None if (used | avoid) & bit(codec.pt) == 0 => codec.pt,
+                None => free_number(used | avoid | own),
+            };
+            used |= bit(number);
+            map.insert(codec.pt, number);
+        }
+    }
+    map
+}
+
+/// The same codec, or two numbers of which nobody said what they mean.
+fn means_same(a: &Codec, b: &Codec) -> bool {
+    a.same_as(b) || (a.pt == b.pt && a.name.is_empty() && b.name.is_empty())
+}
+
+fn bits(codecs: &[Codec]) -> u128 {
+    codecs.iter().fold(0, |bits, codec| bits | bit(codec.pt))
+}
+
+/// Payload types there are (RFC 3550 section 5.1: seven bits).
+const PT_COUNT: usize = 128;
+
 fn bit(pt: u8) -> u128 {
     1 << (pt & 127)
 }
 
 /// Dynamic numbers first, then unassigned ones, those that look like RTCP when multiplexed
-/// (RFC 5761 section 4) last. Two lists of 64 formats never use more than 128.
+/// (RFC 5761 section 4) last. The callers see to it that there is one.
 fn free_number(used: u128) -> u8 {
     let mut candidates = (96..=127).chain(35..=63).chain(0..=34).chain(64..=95);
     candidates.find(|pt| used & bit(*pt) == 0).unwrap_or(127)

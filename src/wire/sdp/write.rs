@@ -273,12 +273,7 @@ impl Writer<'_> {
             return self.rejected(media, how, session);
         }
         let rtp = media.is_rtp();
-        let passes_none = !media.codecs.iter().any(|codec| how.codecs.passes(codec));
-        let filter = if passes_none {
-            &CodecFilter::All
-        } else {
-            &how.codecs
-        };
+        let filter = how.codecs.for_media(&media.codecs);
         let kept = Kept { media, filter };
         self.media_head(&kept, how, session);
         for codec in media.codecs.iter().filter(|codec| kept.has(codec)) {
