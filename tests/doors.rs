@@ -8,11 +8,13 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crosspoint::control::http::{HTTP_BODY_MAX, HTTP_CONNECTIONS_MAX, WEBSOCKETS_MAX};
 use serde_json::json;
 use support::party::{Call, Party, offer};
 use support::ports::Ports;
 use support::switch::Switch;
 use support::{PATIENCE, wait_until};
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest as _};
 
 fn http(at: SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(at).expect("the HTTP port");
@@ -39,6 +41,113 @@ fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     String::from_utf8_lossy(&output.stderr)
         .trim_end()
         .to_owned()
+}
+
+/// A connection on which the switch has answered once, and keeps open.
+fn kept_alive(at: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(at).expect("the HTTP port");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(pong(&mut stream), "the switch answers");
+    stream
+}
+
+/// Whether a ping is answered within the stream's timeout.
+fn pong(stream: &mut TcpStream) -> bool {
+    let sent = stream.write_all(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    sent.expect("a request");
+    answered(stream)
+}
+
+fn answered(stream: &mut TcpStream) -> bool {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    while !answer.ends_with(b"pong\n") {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return false,
+            Ok(len) => answer.extend_from_slice(&buffer[..len]),
+        }
+    }
+    true
+}
+
+#[test]
+fn one_http_connection_too_many_waits_for_its_turn() {
+    let switch = Switch::start();
+    let mut held: Vec<_> = (0..HTTP_CONNECTIONS_MAX)
+        .map(|_| kept_alive(switch.http))
+        .collect();
+    let mut waits = TcpStream::connect(switch.http).expect("the kernel's backlog");
+    let short = Some(Duration::from_millis(500));
+    waits.set_read_timeout(short).expect("a timeout");
+    assert!(!pong(&mut waits), "answered beyond the limit");
+    held.pop();
+    waits.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(answered(&mut waits), "its turn has come");
+}
+
+#[test]
+fn a_body_may_have_its_length_and_no_byte_more() {
+    let switch = Switch::start();
+    let status = |len: usize| {
+        let mut stream = TcpStream::connect(switch.http).expect("the HTTP port");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let head = "POST /ng-plain HTTP/1.1\r\nHost: localhost\r\nConnection: close";
+        let request = format!("{head}\r\nContent-Length: {len}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a head");
+        // It may be refused before all of it is sent.
+        let _refused = stream.write_all(&vec![b'x'; len]);
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("a status");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    assert_eq!(status(HTTP_BODY_MAX), "HTTP/1.1 200");
+    assert_eq!(status(HTTP_BODY_MAX + 1), "HTTP/1.1 413");
+}
+
+type WebSocket = tungstenite::WebSocket<TcpStream>;
+
+fn websocket(at: SocketAddr) -> Result<WebSocket, Box<tungstenite::Error>> {
+    let stream = TcpStream::connect(at).expect("the HTTP port");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut request = format!("ws://{at}/ws")
+        .into_client_request()
+        .expect("a URL");
+    let protocol = "echo.rtpengine.com".parse().expect("a header");
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", protocol);
+    match tungstenite::client(request, stream) {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::HandshakeError::Failure(error)) => Err(Box::new(error)),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_websocket_message_may_have_its_length_and_no_byte_more() {
+    let switch = Switch::start();
+    let mut socket = websocket(switch.http).expect("a WebSocket");
+    let longest = Message::binary(vec![7; HTTP_BODY_MAX]);
+    socket.send(longest.clone()).expect("sent");
+    assert_eq!(socket.read().expect("its echo"), longest);
+    let _refused = socket.send(Message::binary(vec![7; HTTP_BODY_MAX + 1]));
+    let end = socket.read();
+    assert!(matches!(end, Err(_) | Ok(Message::Close(_))), "{end:?}");
+}
+
+#[test]
+fn one_websocket_too_many_is_refused_until_another_leaves() {
+    let switch = Switch::start();
+    let mut held: Vec<_> = (0..WEBSOCKETS_MAX)
+        .map(|_| websocket(switch.http).expect("a WebSocket"))
+        .collect();
+    match websocket(switch.http).map_err(|e| *e) {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    assert!(http(switch.http, "GET /ping HTTP/1.1\r\nHost: localhost").contains("pong"));
+    held.pop();
+    wait_until("a place is free", || websocket(switch.http).is_ok());
 }
 
 #[test]

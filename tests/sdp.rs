@@ -7,7 +7,7 @@ use std::path::Path;
 use crosspoint::wire::sdp::{
     CodecFilter, Description, Direction, Encoding, Fault, MediaRewrite, OriginPolicy, PtMap,
     PtMaps, Rewrite, RtcpAttribute, SDP_BYTES_MAX, SDP_FORMATS_MAX, SDP_LINES_MAX, SDP_MEDIA_MAX,
-    SdpError, pt_maps,
+    SdpError, numbers_for, pt_maps,
 };
 use proptest::prelude::*;
 
@@ -646,4 +646,58 @@ fn any_codecs() -> impl Strategy<Value = Vec<(u8, &'static str)>> {
             .zip(chosen.into_iter().map(|index| names[index]))
             .collect()
     })
+}
+
+#[test]
+fn a_filter_that_would_drop_everything_drops_nothing() {
+    let video = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                 m=video 4000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+    let video = Description::parse(video.as_bytes()).unwrap();
+    let filter = CodecFilter::Keep(vec!["PCMU".into()]);
+    let (media, none) = (&video.medias()[0], PtMap::default());
+    let maps = pt_maps(media, &none, &filter, media, &[]);
+    assert_eq!(pairs(&maps.to_answerer), [(96, 96)]);
+}
+
+#[test]
+fn numbers_are_kept_swapped_and_found_but_never_doubled() {
+    let codecs = |formats: &str| {
+        let mut sdp = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP".to_owned();
+        let pairs: Vec<_> = formats
+            .split(' ')
+            .map(|f| f.split_once('=').unwrap())
+            .collect();
+        pairs.iter().for_each(|(pt, _)| sdp += &format!(" {pt}"));
+        sdp += "\r\n";
+        for (pt, name) in pairs {
+            sdp += &match name.strip_prefix("rtx") {
+                Some(apt) => format!("a=rtpmap:{pt} rtx/8000\r\na=fmtp:{pt} apt={apt}\r\n"),
+                None => format!("a=rtpmap:{pt} {name}/8000\r\n"),
+            };
+        }
+        Description::parse(sdp.as_bytes()).unwrap().medias()[0]
+            .codecs
+            .clone()
+    };
+    for (offered, known, want) in [
+        ("0=PCMU 96=x", "0=PCMU 96=x", vec![0, 96]),
+        ("96=x 97=y", "96=y 97=x", vec![97, 96]),
+        ("96=x 97=y", "96=z", vec![98, 97]),
+        ("96=x 97=rtx96", "98=x 99=rtx98", vec![98, 99]),
+        ("96=x 97=rtx96", "97=x", vec![97, 98]),
+    ] {
+        let (offered, known) = (codecs(offered), codecs(known));
+        let map = numbers_for(&offered, &known);
+        let got: Vec<u8> = offered.iter().map(|c| map.get(c.pt)).collect();
+        let distinct: std::collections::HashSet<_> = got.iter().collect();
+        assert_eq!(distinct.len(), got.len());
+        assert_eq!(got, want);
+    }
+    // 128 numbers in use: the past is forgotten rather than a number doubled.
+    let all: Vec<String> = (0..128).map(|pt| format!("{pt}=k{pt}")).collect();
+    let full: Vec<_> = all
+        .chunks(64)
+        .flat_map(|part| codecs(&part.join(" ")))
+        .collect();
+    assert!(numbers_for(&codecs("96=x 97=y"), &full).is_empty());
 }

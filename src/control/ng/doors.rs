@@ -30,6 +30,20 @@ pub const NG_TCP_IDLE: Duration = Duration::from_secs(3600);
 /// Bytes without a complete cookie after which a TCP connection is closed as junk.
 pub const NG_TCP_JUNK_MAX: usize = 1024;
 
+/// How long the TCP door waits for a client.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    first: Duration,
+    idle: Duration,
+    write: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    first: NG_TCP_FIRST,
+    idle: NG_TCP_IDLE,
+    write: NG_TCP_WRITE,
+};
+
 const DATAGRAM_MAX: usize = 65_535;
 const UDP_BUFFER: usize = 4 << 20;
 
@@ -100,7 +114,7 @@ pub async fn serve_tcp(service: Arc<NgService>, listener: TcpListener) {
         };
         let service = Arc::clone(&service);
         tokio::spawn(async move {
-            if let Err(error) = converse(&service, stream).await {
+            if let Err(error) = converse(&service, stream, PATIENCE).await {
                 tracing::debug!(%error, %from, "ng connection ended");
             }
             drop(permit);
@@ -108,9 +122,13 @@ pub async fn serve_tcp(service: Arc<NgService>, listener: TcpListener) {
     }
 }
 
-async fn converse(service: &Arc<NgService>, mut stream: TcpStream) -> io::Result<()> {
+async fn converse(
+    service: &Arc<NgService>,
+    mut stream: TcpStream,
+    patience: Patience,
+) -> io::Result<()> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let mut deadline = Instant::now() + NG_TCP_FIRST;
+    let mut deadline = Instant::now() + patience.first;
     let mut held: Vec<u8> = Vec::with_capacity(4096);
     let mut framer = Framer::default();
     loop {
@@ -122,10 +140,10 @@ async fn converse(service: &Arc<NgService>, mut stream: TcpStream) -> io::Result
             let message: Vec<u8> = held.drain(..len).collect();
             framer = Framer::default();
             if let Some(reply) = service.message(&message).await {
-                let written = timeout(NG_TCP_WRITE, stream.write_all(&reply)).await;
+                let written = timeout(patience.write, stream.write_all(&reply)).await;
                 written.map_err(late)??;
             }
-            deadline = Instant::now() + NG_TCP_IDLE;
+            deadline = Instant::now() + patience.idle;
         }
     }
 }
@@ -175,6 +193,125 @@ mod tests {
             }
             assert_eq!(found, [&stream[..20], &stream[20..]], "cut at {cut}");
         }
+    }
+
+    const PING: &[u8] = b"c1 d7:command4:pinge";
+    const PONG: &[u8] = b"c1 d6:result4:ponge";
+
+    /// A conversation under `patience`, and the client's end of it.
+    async fn talk(patience: Patience) -> (tokio::task::JoinHandle<io::Result<()>>, TcpStream) {
+        let service = super::super::service::tests::service();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let stream = listener.accept().await.unwrap().0;
+        let talk = tokio::spawn(async move { converse(&service, stream, patience).await });
+        (talk, client)
+    }
+
+    async fn ping(client: &mut TcpStream) {
+        client.write_all(PING).await.unwrap();
+        let mut reply = [0; PONG.len()];
+        client.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply, PONG);
+    }
+
+    #[tokio::test]
+    async fn the_first_message_has_its_time_and_no_more() {
+        let short = Patience {
+            first: Duration::from_millis(300),
+            ..PATIENCE
+        };
+        let begin = Instant::now();
+        let (talk, mut client) = talk(short).await;
+        // A message that trickles in is none before it is complete.
+        client.write_all(&PING[..5]).await.unwrap();
+        tokio::time::sleep(short.first / 2).await;
+        client.write_all(&PING[5..8]).await.unwrap();
+        assert!(!talk.is_finished());
+        let error = talk.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= short.first);
+    }
+
+    #[tokio::test]
+    async fn each_message_gives_a_connection_its_idle_time_anew() {
+        let short = Patience {
+            idle: Duration::from_millis(600),
+            ..PATIENCE
+        };
+        let (talk, mut client) = talk(short).await;
+        let begin = Instant::now();
+        for _ in 0..4 {
+            ping(&mut client).await;
+            tokio::time::sleep(short.idle / 3).await;
+        }
+        assert!(begin.elapsed() > short.idle && !talk.is_finished());
+        let error = talk.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn who_takes_no_reply_is_let_go() {
+        let short = Patience {
+            write: Duration::from_millis(300),
+            ..PATIENCE
+        };
+        let (talk, mut client) = talk(short).await;
+        let flood = PING.repeat(1000);
+        // Until both directions are full.
+        tokio::spawn(async move { while client.write_all(&flood).await.is_ok() {} });
+        let error = talk.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn one_connection_more_than_the_limit_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = super::super::service::tests::service();
+        tokio::spawn(serve_tcp(service, listener));
+        let mut held = Vec::new();
+        for _ in 0..NG_TCP_CONNECTIONS_MAX {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ping(&mut client).await;
+            held.push(client);
+        }
+        let mut refused = TcpStream::connect(address).await.unwrap();
+        let read = timeout(Duration::from_secs(20), refused.read_u8()).await;
+        assert!(read.unwrap().is_err(), "closed without a word");
+        drop(held.pop());
+        // The place is free once the switch has seen that it was left.
+        loop {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let _refused_yet = client.write_all(PING).await;
+            if client.read_u8().await.is_ok() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_have_its_length_and_no_byte_more() {
+        let filler = |len: usize| {
+            let digits = len.to_string().len();
+            format!(
+                "c {}:{}",
+                len - digits - 3,
+                "x".repeat(len - digits - 3 - 1)
+            )
+        };
+        // Incomplete by one byte each.
+        let fits = filler(NG_TCP_MESSAGE_MAX + 1);
+        assert_eq!(fits.len(), NG_TCP_MESSAGE_MAX);
+        assert!(
+            Framer::default()
+                .message_len(fits.as_bytes())
+                .unwrap()
+                .is_none()
+        );
+        let long = filler(NG_TCP_MESSAGE_MAX + 2);
+        assert!(Framer::default().message_len(long.as_bytes()).is_err());
     }
 
     #[test]

@@ -281,8 +281,8 @@ pub(crate) fn statistics(switch: &Switch) -> Value<'static> {
     let mut workers = Vec::new();
     let (mut packets, mut bytes, mut errors) = (0, 0, 0);
     for c in switch.worker_counters() {
-        packets += c.packets_in.get();
-        bytes += c.bytes_in.get();
+        packets += c.packets_out.get();
+        bytes += c.bytes_out.get();
         errors += c.send_errors.get();
         let mut drops = Value::dict();
         for reason in DropReason::ALL {

@@ -616,7 +616,7 @@ fn offers_transport(r: &Request<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -633,7 +633,8 @@ mod tests {
         assert_eq!(lines(&[], 0), "");
     }
 
-    fn service() -> Arc<NgService> {
+    /// A service over a switch with one worker, for the doors.
+    pub(in crate::control::ng) fn service() -> Arc<NgService> {
         let site = crate::switch::Site::new(crate::switch::SiteConfig {
             interfaces: &["a/127.0.0.1".to_owned()],
             ports: (41_000, 41_099),
