@@ -2,10 +2,14 @@
 //! answers from either side, holds, rejected and added lines, T.38 and back, branches that come
 //! and go, several answers to one offer. Whatever the history, the promises below hold.
 
+#[path = "offer_answer/agent.rs"]
+mod agent;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use agent::{Agent, Kind, LINES_MAX, Line, RETRANSMITTED, direction, meaning};
 use crosspoint::engine::{Privacy, Timers};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::switch::{
@@ -23,25 +27,6 @@ const INTERFACES: [&str; 2] = [
 ];
 const PORTS: (u16, u16) = (45_000, 45_999);
 const BRANCHES: usize = 3;
-const LINES_MAX: usize = 4;
-/// Its offers name retransmission: several sources share the line, so nothing is renumbered.
-const RETRANSMITTED: usize = 3;
-
-/// Name, clock and channels, parameters that make it another codec, usual number.
-const AUDIO: [(&str, &str, u8); 7] = [
-    ("PCMU/8000", "", 0),
-    ("PCMA/8000", "", 8),
-    ("G722/8000", "", 9),
-    ("opus/48000/2", "useinbandfec=1", 0),
-    ("telephone-event/8000", "0-15", 0),
-    ("speex/16000", "", 0),
-    ("iLBC/8000", "mode=30", 0),
-];
-const VIDEO: [(&str, &str, u8); 3] = [
-    ("VP8/90000", "", 0),
-    ("H264/90000", "packetization-mode=1", 0),
-    ("H264/90000", "packetization-mode=0", 0),
-];
 
 fn house() -> &'static (Runtime, Arc<Switch>) {
     static HOUSE: OnceLock<(Runtime, Arc<Switch>)> = OnceLock::new();
@@ -75,155 +60,6 @@ fn house() -> &'static (Runtime, Arc<Switch>) {
         runtime.spawn(Arc::clone(&switch).pump(0));
         (runtime, switch)
     })
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Audio,
-    Video,
-    Fax,
-}
-
-/// One line of an SDP as its party means it.
-#[derive(Clone, Debug)]
-struct Line {
-    kind: Kind,
-    rejected: bool,
-    zero: bool,
-    direction: &'static str,
-    /// Number and meaning.
-    formats: Vec<(u8, String)>,
-}
-
-impl Line {
-    fn sends(&self) -> bool {
-        ["sendrecv", "sendonly"].contains(&self.direction)
-    }
-
-    fn receives(&self) -> bool {
-        ["sendrecv", "recvonly"].contains(&self.direction) && !self.zero
-    }
-}
-
-/// A user agent that keeps to RFC 3264.
-#[derive(Clone, Debug)]
-struct Agent {
-    tags: Vec<String>,
-    branch: Option<String>,
-    ip: String,
-    secret: String,
-    /// What numbers mean to it, by line.
-    numbers: Vec<HashMap<u8, String>>,
-    /// Where it was told to send, by line and whether it is a fax.
-    told: HashMap<(usize, bool), u16>,
-    /// Its own favourite numbers.
-    favourites: Vec<u8>,
-}
-
-impl Agent {
-    fn new(name: &str, ix: usize, random: &mut Rng) -> Self {
-        let mut favourites: Vec<u8> = (96..112).collect();
-        random.shuffle(&mut favourites);
-        Self {
-            tags: Vec::new(),
-            branch: (ix > 0).then(|| format!("z9hG4bK{name}")),
-            ip: format!("198.51.100.{}", 10 + ix),
-            secret: format!("secret-of-{name}"),
-            numbers: vec![HashMap::new(); LINES_MAX],
-            told: HashMap::new(),
-            favourites,
-        }
-    }
-
-    /// The number under which it speaks of a codec, never one that means something else.
-    fn number(&mut self, line: usize, meaning: &str, usual: u8, favourite: usize) -> u8 {
-        let known = self.numbers[line].iter().filter(|(_, m)| *m == meaning);
-        if let Some(pt) = known.map(|(pt, _)| *pt).min() {
-            return pt;
-        }
-        let mut wanted = vec![self.favourites[favourite]];
-        if ["PCMU/8000", "PCMA/8000", "G722/8000"].contains(&meaning) {
-            wanted.insert(0, usual);
-        }
-        let free = |pt: &u8| !self.numbers[line].contains_key(pt);
-        let pt = wanted.into_iter().chain(96..=127).chain(35..64).find(free);
-        let pt = pt.expect("a free number");
-        self.numbers[line].insert(pt, meaning.to_owned());
-        pt
-    }
-
-    fn formats(&mut self, line: usize, kind: Kind, random: &mut Rng) -> Vec<(u8, String)> {
-        let codecs: &[_] = match kind {
-            Kind::Audio => &AUDIO,
-            Kind::Video => &VIDEO,
-            Kind::Fax => return Vec::new(),
-        };
-        let mut chosen: Vec<usize> = (0..codecs.len()).filter(|_| random.bool()).collect();
-        if chosen.is_empty() {
-            chosen.push(random.usize(0..codecs.len()));
-        }
-        random.shuffle(&mut chosen);
-        let mut formats = Vec::new();
-        for ix in chosen {
-            let (name, parameters, usual) = codecs[ix];
-            let meaning = meaning(name, parameters);
-            formats.push((self.number(line, &meaning, usual, ix), meaning));
-        }
-        formats
-    }
-
-    fn sdp(&self, lines: &[Line]) -> String {
-        let (ip, secret) = (&self.ip, &self.secret);
-        let mut out = format!(
-            "v=0\r\no={secret} 77{secret}77 1 IN IP4 {ip}\r\ns={secret}\r\ni={secret}\r\n\
-             u=http://{ip}/\r\ne={secret}@x\r\nc=IN IP4 {ip}\r\nt=0 0\r\na=tool:{secret}\r\n"
-        );
-        for (ix, line) in lines.iter().enumerate() {
-            let port = if line.rejected { 0 } else { 4000 + 10 * ix };
-            let (kind, transport) = match line.kind {
-                Kind::Audio => ("audio", "RTP/AVP"),
-                Kind::Video => ("video", "RTP/AVP"),
-                Kind::Fax => ("image", "udptl"),
-            };
-            out += &format!("m={kind} {port} {transport}");
-            if line.kind == Kind::Fax {
-                out += " t38\r\na=T38FaxVersion:0\r\n";
-            } else {
-                for (pt, _) in &line.formats {
-                    out += &format!(" {pt}");
-                }
-                out += "\r\n";
-            }
-            if line.zero {
-                out += "c=IN IP4 0.0.0.0\r\n";
-            }
-            for (pt, meaning) in &line.formats {
-                let (name, parameters) = meaning.split_once(' ').unwrap_or((meaning, ""));
-                out += &format!("a=rtpmap:{pt} {name}\r\n");
-                if !parameters.is_empty() {
-                    out += &format!("a=fmtp:{pt} {parameters}\r\n");
-                }
-            }
-            if line.kind != Kind::Fax {
-                out += &format!("a=rtcp:{} IN IP4 {ip}\r\n", port + 1);
-                out += &format!("a=candidate:1 1 UDP 1 {ip} {port} typ host\r\n");
-                out += &format!("a=x-note:{secret}\r\na=ssrc:1 cname:{secret}\r\n");
-                if ix == RETRANSMITTED {
-                    out += "a=ssrc-group:FID 1 2\r\n";
-                }
-            }
-            out += &format!("a={}\r\n", line.direction);
-        }
-        out
-    }
-}
-
-fn meaning(name: &str, parameters: &str) -> String {
-    if parameters.starts_with("packetization") {
-        format!("{name} {parameters}")
-    } else {
-        name.to_owned()
-    }
 }
 
 /// A call: agent 0 calls, the others are branches.
@@ -546,14 +382,6 @@ impl History {
     }
 }
 
-fn direction(random: &mut Rng) -> &'static str {
-    let choice = random.usize(0..8);
-    ["sendonly", "recvonly", "inactive"]
-        .get(choice)
-        .copied()
-        .unwrap_or("sendrecv")
-}
-
 /// All formats that were said are there, each under one number that never means anything else.
 fn assert_numbers(agent: &mut Agent, ix: usize, media: &sdp_types::Media, line: &Line, sdp: &str) {
     if line.kind == Kind::Fax {
@@ -619,7 +447,6 @@ fn play(seed: u64, masked: bool, steps: &[u64]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -5,35 +5,38 @@
 //! bounded queues, so that a slow command can never delay a packet.
 
 mod call;
+mod dialogue;
 mod error;
+mod lifecycle;
 mod negotiate;
+mod party;
 mod registry;
 mod request;
 mod site;
+mod snapshot;
 pub mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use smallvec::SmallVec;
-
-pub use call::{CallState, Dialogue, LegMedia, Party, Signal};
+pub use call::{CallState, Signal};
+pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine};
 pub use error::SwitchError;
+pub use party::{Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
     CALL_ID_MAX, Family, MediaGate, Mux, Negotiated, Negotiation, Options, Participants,
     RtcpAttributeStyle, TAG_MAX,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
+pub use snapshot::Snapshot;
 
-use crate::engine::{
-    Call, CallConfig, CallKey, CallReport, Change, Component, EndReason, Privacy, StreamIx, Timers,
-};
+use crate::engine::{CallKey, Change, Component, EndReason, Privacy, Timers};
 use crate::plane::counters::WorkerCounters;
-use crate::plane::worker::Command;
+use lifecycle::FromWorker;
 use negotiate::{Desk, Plan};
-use registry::{Events, Registry, SharedCall};
+use registry::Registry;
 
 /// What the switch is told at start.
 #[derive(Clone, Debug)]
@@ -74,38 +77,6 @@ pub struct Switch {
     draining: AtomicBool,
     counters: SwitchCounters,
     started: Instant,
-}
-
-/// A call as it stands or stood: who is who, and what the worker measured.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The call's id.
-    pub call_id: Box<str>,
-    /// Wall time of creation.
-    pub created: SystemTime,
-    /// Monotonic time of creation.
-    pub created_at: Instant,
-    /// Wall time of the latest offer or answer.
-    pub last_signal: SystemTime,
-    /// Its parties.
-    pub parties: Vec<Party>,
-    /// What was signalled.
-    pub history: Vec<Signal>,
-    /// Signalling entries that no longer fitted.
-    pub history_dropped: u32,
-    /// The worker's side.
-    pub report: CallReport,
-    /// Pairs wall and monotonic time.
-    pub taken: (SystemTime, Instant),
-}
-
-impl Snapshot {
-    /// Wall time of a monotonic one.
-    pub fn wall(&self, at: Instant) -> SystemTime {
-        let (wall, mono) = self.taken;
-        mono.checked_duration_since(at)
-            .map_or(wall, |ago| wall - ago)
-    }
 }
 
 impl Switch {
@@ -365,223 +336,5 @@ impl Switch {
         call.note_with(desk.now, what, tag, Some(n.sdp), warnings.clone());
         self.counters.negotiated.fetch_add(1, Ordering::Relaxed);
         Ok(Negotiated { sdp, warnings })
-    }
-
-    fn submit_insert(
-        &self,
-        call: &CallState,
-        changes: Vec<Change>,
-        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
-        now: Instant,
-    ) -> Result<(), SwitchError> {
-        let config = CallConfig {
-            key: call.key,
-            seed: self.site.random(),
-            timers: self.config.timers,
-        };
-        let mut media = Box::new(Call::new(config, now));
-        for change in changes {
-            media.apply(now, change).map_err(SwitchError::Media)?;
-        }
-        let insert = Command::Insert {
-            key: call.key,
-            call: media,
-            sockets,
-        };
-        self.submit(call, insert)
-    }
-
-    fn submit_change(
-        &self,
-        call: &CallState,
-        changes: Vec<Change>,
-        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
-    ) -> Result<(), SwitchError> {
-        self.submit(
-            call,
-            Command::Change {
-                key: call.key,
-                changes,
-                sockets,
-            },
-        )
-    }
-
-    fn submit(&self, call: &CallState, command: Command) -> Result<(), SwitchError> {
-        self.registry
-            .worker(call.worker)
-            .submit(command)
-            .map_err(|_| SwitchError::Overloaded)
-    }
-
-    fn close_branch(&self, call: &mut CallState, branch: usize) -> Result<(), SwitchError> {
-        let mut draft = call.dialogue.clone();
-        draft.forget(branch);
-        let mut changes: Vec<Change> = draft.parties[branch].streams().map(Change::Close).collect();
-        let offerer = draft.parties[branch].peer;
-        changes.extend(negotiate::reroute(&mut draft, offerer));
-        self.submit_change(call, changes, Vec::new())?;
-        call.dialogue = draft;
-        Ok(())
-    }
-
-    /// Takes the call out of the registry, ends its media, and frees its ports; with `only`, not
-    /// another call that has the same id by now. Once begun it is finished, even if the caller
-    /// goes away.
-    async fn remove(
-        self: &Arc<Self>,
-        call_id: &str,
-        only: Option<(usize, CallKey)>,
-    ) -> Result<Snapshot, SwitchError> {
-        let shared = self
-            .registry
-            .find(call_id)
-            .ok_or(SwitchError::UnknownCall)?;
-        let (worker, key, leases, snapshot) = {
-            let mut call = locked(&shared);
-            let other = only.is_some_and(|only| only != (call.worker, call.key));
-            if other || std::mem::replace(&mut call.dead, true) {
-                return Err(SwitchError::UnknownCall);
-            }
-            let leases = std::mem::take(&mut call.leases);
-            (call.worker, call.key, leases, Snapshot::of(call_id, &call))
-        };
-        self.registry.forget(call_id, &shared);
-        let switch = Arc::clone(self);
-        let finish = tokio::spawn(async move {
-            let removed = switch.registry.worker(worker).remove(key).await;
-            // Sockets first: a port begins to rest once nothing is bound to it.
-            drop(removed.sockets);
-            drop(leases);
-            switch.registry.release(worker, key);
-            snapshot.with(removed.report)
-        });
-        finish.await.map_err(|_| SwitchError::UnknownCall)
-    }
-
-    fn with_call<T>(
-        &self,
-        call_id: &str,
-        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
-    ) -> Result<T, SwitchError> {
-        let call = self
-            .registry
-            .find(call_id)
-            .ok_or(SwitchError::UnknownCall)?;
-        let mut call = locked(&call);
-        if call.dead {
-            Err(SwitchError::UnknownCall)
-        } else {
-            f(&mut call)
-        }
-    }
-
-    fn with_call_or_new<T>(
-        &self,
-        call_id: &str,
-        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
-    ) -> Result<T, SwitchError> {
-        loop {
-            let shared = match self.registry.find(call_id) {
-                Some(known) => known,
-                None if self.is_draining() => return Err(SwitchError::Draining),
-                None => self.registry.create(call_id)?,
-            };
-            let mut call = locked(&shared);
-            if call.dead {
-                // Somebody is taking it out of the registry right now; ours will be a new one.
-                self.registry.forget(call_id, &shared);
-                continue;
-            }
-            let result = f(&mut call);
-            if !call.inserted {
-                call.dead = true;
-                self.registry.forget(call_id, &shared);
-                self.registry.release(call.worker, call.key);
-            }
-            return result;
-        }
-    }
-
-    fn counted<T>(&self, result: Result<T, SwitchError>) -> Result<T, SwitchError> {
-        if let Err(error) = &result {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            if error.is_load_limit() {
-                self.counters.refused_limit.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        result
-    }
-}
-
-/// A worker's reports, for the call they are about.
-struct FromWorker {
-    switch: Arc<Switch>,
-    worker: usize,
-}
-
-impl Events for FromWorker {
-    fn ended(&self, key: CallKey, reason: Option<EndReason>) {
-        let (switch, worker) = (Arc::clone(&self.switch), self.worker);
-        tokio::spawn(async move { switch.ended(worker, key, reason).await });
-    }
-
-    fn closed(&self, key: CallKey) {
-        let registry = &self.switch.registry;
-        let call = registry
-            .id_of(self.worker, key)
-            .and_then(|id| registry.find(&id));
-        if let Some(call) = call {
-            let mut call = locked(&call);
-            if call.key == key {
-                call.free_closed();
-            }
-        }
-    }
-
-    fn refused(&self, _key: CallKey) {
-        self.switch
-            .counters
-            .refused_by_worker
-            .fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// A call is whole after every step under its lock, so a panic of a holder spoils nothing.
-fn locked(call: &SharedCall) -> std::sync::MutexGuard<'_, CallState> {
-    call.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-impl Snapshot {
-    fn of(call_id: &str, call: &CallState) -> Self {
-        let now = Instant::now();
-        Self {
-            call_id: call_id.into(),
-            created: call.created,
-            created_at: call.created_at,
-            last_signal: call.last_signal,
-            parties: call.dialogue.parties.clone(),
-            history: call.history.clone(),
-            history_dropped: call.history_dropped,
-            report: CallReport::empty(call.created_at),
-            taken: (SystemTime::now(), now),
-        }
-    }
-
-    fn with(mut self, report: CallReport) -> Self {
-        self.report = report;
-        self
-    }
-
-    /// The worker's view of one line of a party.
-    pub fn stream(&self, line: &LegMedia) -> Option<&crate::engine::StreamReport> {
-        line.stream
-            .and_then(|StreamIx(ix)| self.report.streams.get(usize::from(ix)))
-    }
-
-    /// Streams of all parties, for callers that only count.
-    pub fn lines(&self) -> SmallVec<[&LegMedia; 4]> {
-        self.parties.iter().flat_map(|p| p.medias.iter()).collect()
     }
 }

@@ -21,7 +21,8 @@ use privacy::settle_privacy;
 use rewrite::{codec_filter, rewrite_line, write};
 
 use super::SwitchError;
-use super::call::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, Party};
+use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX};
+use super::party::Party;
 use super::request::{Family, Negotiation, Options};
 use super::site::Site;
 use crate::engine::{Change, LegIx, Payload, Privacy, Remote, StreamIx};

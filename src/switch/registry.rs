@@ -14,7 +14,8 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::{Notify, oneshot};
 
 use super::SwitchError;
-use super::call::{CallState, Dialogue};
+use super::call::CallState;
+use super::dialogue::Dialogue;
 use crate::engine::{CallKey, CallReport, EndReason};
 use crate::plane::counters::WorkerCounters;
 use crate::plane::worker::{Command, Refusal, Report, Reports, SubmitError, WorkerHandle};

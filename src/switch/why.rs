@@ -26,7 +26,7 @@ pub fn explain(s: &Snapshot) -> String {
     out
 }
 
-/// A line's stream, and the one it has besides: voice while a fax is offered, or a fax that is over.
+/// A line's stream, and the one it has besides: voice while a fax is offered, a fax that is over.
 fn with_other(line: &LegMedia) -> impl Iterator<Item = (&LegMedia, &'static str)> {
     let other = line.other.as_deref().map(|other| (other, ", set aside"));
     std::iter::once((line, "")).chain(other)

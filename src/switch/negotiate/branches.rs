@@ -4,7 +4,7 @@ use super::media::join;
 use super::mux::set_mux;
 use super::{Plan, maps_of};
 use crate::engine::Change;
-use crate::switch::call::{Agreement, Dialogue};
+use crate::switch::dialogue::{Agreement, Dialogue};
 
 /// A branch of `offerer` is gone: it talks with its peer of now, as they agreed; with a branch that
 /// has not answered yet it may hear early media.

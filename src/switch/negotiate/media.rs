@@ -8,7 +8,8 @@ use crate::engine::{
     StreamConfig, StreamIx,
 };
 use crate::switch::SwitchError;
-use crate::switch::call::{Dialogue, LegMedia, Offer, OfferedLine};
+use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
+use crate::switch::party::LegMedia;
 use crate::switch::request::{Family, Options};
 use crate::wire::sdp::{Codec, Encoding, Media, PtEntry, PtMaps};
 

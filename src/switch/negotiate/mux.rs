@@ -2,7 +2,7 @@
 
 use super::Plan;
 use crate::engine::Change;
-use crate::switch::call::{Dialogue, Offer};
+use crate::switch::dialogue::{Dialogue, Offer};
 use crate::switch::request::Mux;
 use crate::wire::sdp::Media;
 

@@ -2,7 +2,8 @@
 
 use super::{Desk, Plan};
 use crate::engine::{Change, Privacy};
-use crate::switch::call::{Dialogue, LegMedia};
+use crate::switch::dialogue::Dialogue;
+use crate::switch::party::LegMedia;
 use crate::switch::request::Options;
 
 /// What parties may learn of each other: as the call was told last.

@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::Desk;
 use super::addresses::told_address;
 use crate::engine::Privacy;
-use crate::switch::call::{Dialogue, LegMedia};
+use crate::switch::dialogue::Dialogue;
+use crate::switch::party::LegMedia;
 use crate::switch::request::{Options, RtcpAttributeStyle};
 use crate::wire::sdp::{
     CodecFilter, Description, Media, MediaRewrite, OriginPolicy, PtMap, Rewrite, RtcpAttribute,

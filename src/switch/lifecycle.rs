@@ -1,0 +1,202 @@
+//! How calls come, change and go: in the registry, with their worker, and with their ports.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::call::CallState;
+use super::registry::{Events, SharedCall};
+use super::{Snapshot, Switch, SwitchError, negotiate};
+use crate::engine::{Call, CallConfig, CallKey, Change, Component, EndReason, StreamIx};
+use crate::plane::worker::Command;
+
+impl Switch {
+    pub(super) fn submit_insert(
+        &self,
+        call: &CallState,
+        changes: Vec<Change>,
+        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
+        now: Instant,
+    ) -> Result<(), SwitchError> {
+        let config = CallConfig {
+            key: call.key,
+            seed: self.site.random(),
+            timers: self.config.timers,
+        };
+        let mut media = Box::new(Call::new(config, now));
+        for change in changes {
+            media.apply(now, change).map_err(SwitchError::Media)?;
+        }
+        let insert = Command::Insert {
+            key: call.key,
+            call: media,
+            sockets,
+        };
+        self.submit(call, insert)
+    }
+
+    pub(super) fn submit_change(
+        &self,
+        call: &CallState,
+        changes: Vec<Change>,
+        sockets: Vec<(StreamIx, Component, std::net::UdpSocket)>,
+    ) -> Result<(), SwitchError> {
+        self.submit(
+            call,
+            Command::Change {
+                key: call.key,
+                changes,
+                sockets,
+            },
+        )
+    }
+
+    pub(super) fn submit(&self, call: &CallState, command: Command) -> Result<(), SwitchError> {
+        self.registry
+            .worker(call.worker)
+            .submit(command)
+            .map_err(|_| SwitchError::Overloaded)
+    }
+
+    pub(super) fn close_branch(
+        &self,
+        call: &mut CallState,
+        branch: usize,
+    ) -> Result<(), SwitchError> {
+        let mut draft = call.dialogue.clone();
+        draft.forget(branch);
+        let mut changes: Vec<Change> = draft.parties[branch].streams().map(Change::Close).collect();
+        let offerer = draft.parties[branch].peer;
+        changes.extend(negotiate::reroute(&mut draft, offerer));
+        self.submit_change(call, changes, Vec::new())?;
+        call.dialogue = draft;
+        Ok(())
+    }
+
+    /// Takes the call out of the registry, ends its media, and frees its ports; with `only`, not
+    /// another call that has the same id by now. Once begun it is finished, even if the caller
+    /// goes away.
+    pub(super) async fn remove(
+        self: &Arc<Self>,
+        call_id: &str,
+        only: Option<(usize, CallKey)>,
+    ) -> Result<Snapshot, SwitchError> {
+        let shared = self
+            .registry
+            .find(call_id)
+            .ok_or(SwitchError::UnknownCall)?;
+        let (worker, key, leases, snapshot) = {
+            let mut call = locked(&shared);
+            let other = only.is_some_and(|only| only != (call.worker, call.key));
+            if other || std::mem::replace(&mut call.dead, true) {
+                return Err(SwitchError::UnknownCall);
+            }
+            let leases = std::mem::take(&mut call.leases);
+            (call.worker, call.key, leases, Snapshot::of(call_id, &call))
+        };
+        self.registry.forget(call_id, &shared);
+        let switch = Arc::clone(self);
+        let finish = tokio::spawn(async move {
+            let removed = switch.registry.worker(worker).remove(key).await;
+            // Sockets first: a port begins to rest once nothing is bound to it.
+            drop(removed.sockets);
+            drop(leases);
+            switch.registry.release(worker, key);
+            snapshot.with(removed.report)
+        });
+        finish.await.map_err(|_| SwitchError::UnknownCall)
+    }
+
+    pub(super) fn with_call<T>(
+        &self,
+        call_id: &str,
+        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
+    ) -> Result<T, SwitchError> {
+        let call = self
+            .registry
+            .find(call_id)
+            .ok_or(SwitchError::UnknownCall)?;
+        let mut call = locked(&call);
+        if call.dead {
+            Err(SwitchError::UnknownCall)
+        } else {
+            f(&mut call)
+        }
+    }
+
+    pub(super) fn with_call_or_new<T>(
+        &self,
+        call_id: &str,
+        f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
+    ) -> Result<T, SwitchError> {
+        loop {
+            let shared = match self.registry.find(call_id) {
+                Some(known) => known,
+                None if self.is_draining() => return Err(SwitchError::Draining),
+                None => self.registry.create(call_id)?,
+            };
+            let mut call = locked(&shared);
+            if call.dead {
+                // Somebody is taking it out of the registry right now; ours will be a new one.
+                self.registry.forget(call_id, &shared);
+                continue;
+            }
+            let result = f(&mut call);
+            if !call.inserted {
+                call.dead = true;
+                self.registry.forget(call_id, &shared);
+                self.registry.release(call.worker, call.key);
+            }
+            return result;
+        }
+    }
+
+    pub(super) fn counted<T>(&self, result: Result<T, SwitchError>) -> Result<T, SwitchError> {
+        if let Err(error) = &result {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            if error.is_load_limit() {
+                self.counters.refused_limit.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+}
+
+/// A worker's reports, for the call they are about.
+pub(super) struct FromWorker {
+    pub(super) switch: Arc<Switch>,
+    pub(super) worker: usize,
+}
+
+impl Events for FromWorker {
+    fn ended(&self, key: CallKey, reason: Option<EndReason>) {
+        let (switch, worker) = (Arc::clone(&self.switch), self.worker);
+        tokio::spawn(async move { switch.ended(worker, key, reason).await });
+    }
+
+    fn closed(&self, key: CallKey) {
+        let registry = &self.switch.registry;
+        let call = registry
+            .id_of(self.worker, key)
+            .and_then(|id| registry.find(&id));
+        if let Some(call) = call {
+            let mut call = locked(&call);
+            if call.key == key {
+                call.free_closed();
+            }
+        }
+    }
+
+    fn refused(&self, _key: CallKey) {
+        self.switch
+            .counters
+            .refused_by_worker
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A call is whole after every step under its lock, so a panic of a holder spoils nothing.
+fn locked(call: &SharedCall) -> std::sync::MutexGuard<'_, CallState> {
+    call.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

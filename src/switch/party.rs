@@ -1,0 +1,214 @@
+//! The parties of a call, their `m=` lines, and what they may send.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use super::request::{Family, MediaGate};
+use crate::engine::{LegIx, Payload, Privacy, Remote, StreamIx};
+use crate::wire::sdp::{Codec, Direction, Media};
+
+/// Most tags of one party: several answerers behind one branch (RFC 3261 section 12.1).
+pub(super) const TAGS_MAX: usize = 8;
+
+/// One party (ng: monologue), or one branch of a fork.
+#[derive(Clone, Debug)]
+pub struct Party {
+    /// Its leg in the engine.
+    pub leg: LegIx,
+    /// Its tags; the first is its own, the others answered behind the same branch. Empty until it
+    /// answers.
+    pub tags: Vec<Box<str>>,
+    /// The branch it rings on.
+    pub via_branch: Option<Box<str>>,
+    /// Its label.
+    pub label: Option<Box<str>>,
+    /// Wall time of its first appearance.
+    pub created: SystemTime,
+    /// Index of the party it talks with.
+    pub peer: Option<usize>,
+    /// It answered or offered: its SDP is known.
+    pub has_sdp: bool,
+    /// Closed by a `delete` of its branch.
+    pub closed: bool,
+    /// What it may send.
+    pub gates: Gates,
+    /// Its `m=` lines.
+    pub medias: Vec<LegMedia>,
+    /// Name of the interface that faces it.
+    pub interface: Box<str>,
+    /// Identity in `o=` when masked.
+    pub origin: MaskedOrigin,
+}
+
+impl Party {
+    /// A party that has just appeared.
+    pub fn new(leg: LegIx, interface: &str, now: SystemTime) -> Self {
+        Self {
+            leg,
+            tags: Vec::new(),
+            via_branch: None,
+            label: None,
+            created: now,
+            peer: None,
+            has_sdp: false,
+            closed: false,
+            medias: Vec::new(),
+            interface: interface.into(),
+            origin: MaskedOrigin::default(),
+            gates: Gates::default(),
+        }
+    }
+
+    /// Its own tag, or an empty text before it answered.
+    pub fn tag(&self) -> &str {
+        self.tags.last().map_or("", |t| t)
+    }
+
+    /// Whether `tag` is one of its tags.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|t| **t == *tag)
+    }
+
+    /// Its streams, those of lines that changed their kind included.
+    pub fn streams(&self) -> impl Iterator<Item = StreamIx> + '_ {
+        let others = self.medias.iter().filter_map(|m| m.other.as_deref());
+        self.medias.iter().chain(others).filter_map(|m| m.stream)
+    }
+
+    /// Takes `tag` as its newest.
+    pub fn add_tag(&mut self, tag: &str) {
+        if !self.has_tag(tag) {
+            if self.tags.len() >= TAGS_MAX {
+                self.tags.remove(0);
+            }
+            self.tags.push(tag.into());
+        }
+    }
+
+    pub(super) fn on_branch(&self, branch: Option<&str>) -> bool {
+        self.via_branch.as_deref() == branch
+    }
+
+    /// Family of the address that faces it.
+    pub fn family(&self) -> Option<Family> {
+        self.medias
+            .iter()
+            .find(|m| m.stream.is_some())
+            .map(|m| Family::of(m.local.ip()))
+    }
+}
+
+/// What a party may send, by command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Nothing.
+    pub blocked: bool,
+    /// Only silence.
+    pub silenced: bool,
+}
+
+impl Gates {
+    /// Takes a command.
+    pub fn set(&mut self, gate: MediaGate) {
+        match gate {
+            MediaGate::Block(on) => self.blocked = on,
+            MediaGate::Silence(on) => self.silenced = on,
+        }
+    }
+}
+
+/// Our own `o=` towards one party, whose version grows when the text changes (RFC 3264 section 8).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MaskedOrigin {
+    /// Random, and the same for the life of the leg; 0 before the first text.
+    pub session_id: u64,
+    /// Of the latest text.
+    pub version: u64,
+    /// Hash of the latest text.
+    pub text: u64,
+}
+
+/// One `m=` line of one party.
+#[derive(Clone, Debug)]
+pub struct LegMedia {
+    /// Its stream in the engine; `None` for a line that was rejected from the start.
+    pub stream: Option<StreamIx>,
+    /// Our RTP address towards this party; RTCP is one port above.
+    pub local: SocketAddr,
+    /// The address we tell this party.
+    pub advertised: IpAddr,
+    /// What its stream carries.
+    pub payload: Payload,
+    /// `audio`, `video`, …
+    pub kind: Box<str>,
+    /// `RTP/AVP`, `udptl`, …
+    pub transport: Box<str>,
+    /// The first codec of its latest SDP, as `PCMU/8000`.
+    pub codec: Box<str>,
+    /// What payload types mean to this party: by its own SDP, or as it was told.
+    pub numbers: Vec<Codec>,
+    /// Where its SDP says it is, as the engine was told.
+    pub remote: Option<Remote>,
+    /// Direction by its own SDP.
+    pub direction: Direction,
+    /// What it may learn of others.
+    pub privacy: Privacy,
+    /// The stream of the other kind on this line (audio while it is T.38, or the other way round):
+    /// it goes on until the new one is answered, and is taken again when the line turns back.
+    pub other: Option<Box<Self>>,
+}
+
+impl LegMedia {
+    /// Where its SDP says it receives RTP.
+    pub fn remote_address(&self) -> Option<SocketAddr> {
+        self.remote.and_then(|r| r.rtp)
+    }
+
+    pub(super) fn remote_ip(&self) -> Option<IpAddr> {
+        self.remote_address().map(|a| a.ip())
+    }
+
+    /// Makes the stream for `payload` the one of this line, where it is the other one now.
+    pub fn turn(&mut self, payload: Payload) {
+        if self.payload != payload
+            && let Some(mut other) = self.other.take_if(|other| other.payload == payload)
+        {
+            std::mem::swap(self, &mut other);
+            self.other = Some(other);
+        }
+    }
+
+    /// Takes what numbers mean by an SDP from or to this party; the latest word counts.
+    pub fn learn_numbers(&mut self, codecs: impl Iterator<Item = Codec>) {
+        for codec in codecs {
+            let codec = Codec {
+                feedback: Vec::new(),
+                ..codec
+            };
+            match self.numbers.iter_mut().find(|known| known.pt == codec.pt) {
+                Some(known) => *known = codec,
+                None => self.numbers.push(codec),
+            }
+        }
+    }
+}
+
+impl LegMedia {
+    /// A line that came with port 0: it has no ports of ours.
+    pub fn rejected(media: &Media, local: SocketAddr, privacy: Privacy) -> Self {
+        Self {
+            stream: None,
+            local,
+            advertised: local.ip(),
+            payload: Payload::Rtp,
+            kind: media.kind.as_str().into(),
+            transport: media.transport.as_str().into(),
+            codec: Box::default(),
+            numbers: Vec::new(),
+            remote: None,
+            direction: media.direction,
+            privacy,
+            other: None,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A call as a report.
+
+use std::time::{Instant, SystemTime};
+
+use smallvec::SmallVec;
+
+use super::call::{CallState, Signal};
+use super::party::{LegMedia, Party};
+use crate::engine::{CallReport, StreamIx, StreamReport};
+
+/// A call as it stands or stood: who is who, and what the worker measured.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The call's id.
+    pub call_id: Box<str>,
+    /// Wall time of creation.
+    pub created: SystemTime,
+    /// Monotonic time of creation.
+    pub created_at: Instant,
+    /// Wall time of the latest offer or answer.
+    pub last_signal: SystemTime,
+    /// Its parties.
+    pub parties: Vec<Party>,
+    /// What was signalled.
+    pub history: Vec<Signal>,
+    /// Signalling entries that no longer fitted.
+    pub history_dropped: u32,
+    /// The worker's side.
+    pub report: CallReport,
+    /// Pairs wall and monotonic time.
+    pub taken: (SystemTime, Instant),
+}
+
+impl Snapshot {
+    /// Wall time of a monotonic one.
+    pub fn wall(&self, at: Instant) -> SystemTime {
+        let (wall, mono) = self.taken;
+        mono.checked_duration_since(at)
+            .map_or(wall, |ago| wall - ago)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn of(call_id: &str, call: &CallState) -> Self {
+        let now = Instant::now();
+        Self {
+            call_id: call_id.into(),
+            created: call.created,
+            created_at: call.created_at,
+            last_signal: call.last_signal,
+            parties: call.dialogue.parties.clone(),
+            history: call.history.clone(),
+            history_dropped: call.history_dropped,
+            report: CallReport::empty(call.created_at),
+            taken: (SystemTime::now(), now),
+        }
+    }
+
+    pub(super) fn with(mut self, report: CallReport) -> Self {
+        self.report = report;
+        self
+    }
+
+    /// The worker's view of one line of a party.
+    pub fn stream(&self, line: &LegMedia) -> Option<&StreamReport> {
+        line.stream
+            .and_then(|StreamIx(ix)| self.report.streams.get(usize::from(ix)))
+    }
+
+    /// Streams of all parties, for callers that only count.
+    pub fn lines(&self) -> SmallVec<[&LegMedia; 4]> {
+        self.parties.iter().flat_map(|p| p.medias.iter()).collect()
+    }
+}
