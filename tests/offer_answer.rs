@@ -109,6 +109,8 @@ impl History {
             16 => self.answer(branch, 0),
             17 => self.gate(branch),
             18 => self.delete_branch(branch),
+            // It holds for the whole call once said.
+            19 if self.random.u8(0..4) == 0 => self.masked = true,
             _ => self.kinds_grow(),
         }
     }
@@ -315,8 +317,11 @@ impl History {
             }
             assert!(media.port % 2 == 0 && (PORTS.0..=PORTS.1).contains(&media.port));
             let place = agent.told.entry((ix, line.kind == Kind::Fax));
-            let first = *place.or_insert(media.port);
-            // A masked line that was set up openly, or the other way round, would move; none here.
+            let place = place.or_insert(media.port);
+            if self.masked && ix == RETRANSMITTED {
+                *place = media.port; // what was set up unread must be read now, on other ports
+            }
+            let first = *place;
             assert_eq!(first, media.port, "the port of line {ix} stays: {sdp}");
             let direction: Vec<&str> = ["sendrecv", "sendonly", "recvonly", "inactive"]
                 .into_iter()
@@ -341,6 +346,10 @@ impl History {
         for party in snapshot.parties.iter().filter(|p| !p.closed) {
             for line in party.medias.iter().filter(|m| m.stream.is_some()) {
                 assert!(ports.insert(line.local), "two lines at {}", line.local);
+                let aside = line.other.iter().map(|other| other.privacy);
+                let privacies = aside.chain([line.privacy]);
+                let masked = privacies.map(|privacy| privacy == Privacy::Masked);
+                assert!(masked.into_iter().all(|masked| masked == self.masked));
             }
         }
         for (ix, (a, b)) in offered.iter().zip(answered).enumerate() {
