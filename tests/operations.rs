@@ -240,6 +240,26 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let place = Place::reserve(64);
+    let mut command = place.command();
+    command.args(["--log", "trace"]);
+    let full = File::options().write(true).open("/dev/full").expect("it");
+    let mut switch = Running(command.stderr(full).spawn().expect("our binary"));
+    let mut ng = Ng::new(place.ng);
+    wait_until("the switch answers", || {
+        assert_eq!(switch.ended(), None, "it ended instead");
+        ng.answers_ping()
+    });
+    let mut call = Call::new(&mut ng);
+    call.connect();
+    call.assert_works("without a log");
+    call.delete(&mut ng);
+    switch.terminate();
+    assert!(switch.wait_ended().success());
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let place = Place::reserve(8);
     let _switch = place.start(&[]);

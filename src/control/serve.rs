@@ -61,6 +61,8 @@ pub fn start_log(config: &Config) -> Result<(), String> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // It would tell of a log it cannot write by eprintln!, which then panics.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),
