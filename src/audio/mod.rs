@@ -1,3 +1,4 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
 pub mod g711;
+pub mod resample;
