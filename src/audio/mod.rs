@@ -1,4 +1,5 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
 pub mod g711;
+pub mod mix;
 pub mod resample;
