@@ -3,3 +3,4 @@
 pub mod g711;
 pub mod mix;
 pub mod resample;
+pub mod tone;
