@@ -1,6 +1,7 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
 pub mod g711;
+pub mod level;
 pub mod mix;
 pub mod resample;
 pub mod tone;
