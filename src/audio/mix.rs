@@ -67,37 +67,11 @@ pub fn add_gain(sum: &mut [i32], pcm: &[i16], gain: Gain) {
     }
 }
 
-/// Sets a sum to that of all sources at once: the same as [`silence`] and [`add`] for each, but
-/// the sum is written once. Sources shorter than the sum count as silent behind their end.
+/// Sets a sum to that of all sources: [`silence`], then [`add`] for each. Sources shorter than the
+/// sum count as silent behind their end.
 pub fn total(sum: &mut [i32], sources: &[&[i16]]) {
-    let mut start = 0;
-    for sum in sum.chunks_mut(TOTAL_BLOCK) {
-        let range = start..start + sum.len();
-        let mut block = [0; TOTAL_BLOCK];
-        for source in sources {
-            match source
-                .get(range.clone())
-                .and_then(<[i16]>::as_array::<TOTAL_BLOCK>)
-            {
-                Some(source) => add_block(&mut block, source),
-                None => add(
-                    &mut block[..sum.len()],
-                    source.get(start..).unwrap_or_default(),
-                ),
-            }
-        }
-        sum.copy_from_slice(&block[..sum.len()]);
-        start = range.end;
-    }
-}
-
-/// Samples of [`total`] kept in registers.
-const TOTAL_BLOCK: usize = 32;
-
-fn add_block(sum: &mut [i32; TOTAL_BLOCK], pcm: &[i16; TOTAL_BLOCK]) {
-    for (sum, sample) in sum.iter_mut().zip(pcm) {
-        *sum += i32::from(*sample);
-    }
+    silence(sum);
+    sources.iter().for_each(|source| add(sum, source));
 }
 
 /// What a listener hears who also talks: the sum without its own samples, limited once.
@@ -172,8 +146,10 @@ pub fn soft(sum: i32) -> i16 {
         .min(i32::MAX.unsigned_abs())
         .cast_signed();
     let over = (magnitude - i32::from(KNEE)).max(0);
-    let bent = f32::from(i16::MAX) - ROOM * ROOM / (ROOM + over as f32) + 0.5;
-    let limited = if over == 0 { magnitude } else { bent as i32 };
+    let bent = f32::from(i16::MAX) - ROOM * ROOM / (ROOM + over as f32);
+    // Rounded by adding 2²³, which leaves the integer in the mantissa: vector units do that.
+    let bent = ((bent + 8_388_608.0).to_bits() & 0x7f_ffff).cast_signed();
+    let limited = if over == 0 { magnitude } else { bent };
     let signed = if sum < 0 { -limited } else { limited };
     signed as i16
 }
