@@ -3,5 +3,6 @@
 pub mod g711;
 pub mod level;
 pub mod mix;
+pub mod progress;
 pub mod resample;
 pub mod tone;
