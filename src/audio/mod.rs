@@ -1,5 +1,6 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
+pub mod clip;
 pub mod g711;
 pub mod level;
 pub mod mix;
