@@ -10,10 +10,13 @@ type Target = fn(&[u8]);
 /// A target of `fuzz/` without its line here fails the test as soon as it has seeds.
 const TARGETS: &[(&str, Target)] = &[
     ("bencode", fuzzing::bencode),
+    ("mp3", fuzzing::mp3),
     ("ng_json", fuzzing::ng_json),
+    ("ogg_opus", fuzzing::ogg_opus),
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),
+    ("wav", fuzzing::wav),
 ];
 
 #[test]
