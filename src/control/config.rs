@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::plane::interface::{InterfaceSpec, Interfaces, SpecError};
 use crate::plane::ports::PortRange;
+use crate::switch::prompts::PromptsConfig;
 
 /// What a user may set; `None` (or an empty list) leaves the default.
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
@@ -91,6 +92,28 @@ pub struct Settings {
     /// Hide each party's SSRC, CNAME and SDP origin from the others on ng calls [default: false]
     #[arg(long, env = "CROSSPOINT_MASKED", num_args = 0..=1, default_missing_value = "true")]
     pub masked: Option<bool>,
+    /// Directory that prompts may be read from, repeatable [default: /var/lib/crosspoint/prompts]
+    #[arg(
+        long,
+        env = "CROSSPOINT_PROMPT_DIR",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
+    pub prompt_dir: Vec<PathBuf>,
+    /// Mebibytes of decoded prompts that are kept [default: 256]
+    #[arg(long, env = "CROSSPOINT_PROMPT_CACHE", value_name = "MIB")]
+    pub prompt_cache: Option<usize>,
+    /// Let prompt URLs lead to private and loopback addresses [default: false]
+    #[arg(
+        long,
+        env = "CROSSPOINT_PROMPT_PRIVATE_URLS",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub prompt_private_urls: Option<bool>,
+    /// Seconds from asking for a prompt's URL to its last byte [default: 15]
+    #[arg(long, env = "CROSSPOINT_PROMPT_URL_TIMEOUT", value_name = "SECONDS")]
+    pub prompt_url_timeout: Option<u64>,
     /// Log filter, as `info` or `crosspoint=debug` [default: info]
     #[arg(long, env = "CROSSPOINT_LOG")]
     pub log: Option<String>,
@@ -151,6 +174,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Mask ng calls.
     pub masked: bool,
+    /// Where prompts come from, and how many are kept.
+    pub prompts: PromptsConfig,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -230,13 +255,18 @@ impl Settings {
             socket_buffer: self.socket_buffer.or(file.socket_buffer),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
             masked: self.masked.or(file.masked),
+            prompt_dir: list(self.prompt_dir, file.prompt_dir),
+            prompt_cache: self.prompt_cache.or(file.prompt_cache),
+            prompt_private_urls: self.prompt_private_urls.or(file.prompt_private_urls),
+            prompt_url_timeout: self.prompt_url_timeout.or(file.prompt_url_timeout),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
     }
 
     /// Fills in defaults and checks the rules.
-    pub fn resolve(self) -> Result<Config, ConfigError> {
+    pub fn resolve(mut self) -> Result<Config, ConfigError> {
+        let prompts = self.prompts()?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let config = Config {
@@ -263,11 +293,49 @@ impl Settings {
             socket_buffer: self.socket_buffer,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(30)),
             masked: self.masked.unwrap_or(false),
+            prompts,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
         };
         config.check(self.expose.unwrap_or(false))?;
         Ok(config)
+    }
+
+    /// Takes the settings of prompts.
+    fn prompts(&mut self) -> Result<PromptsConfig, ConfigError> {
+        let defaults = PromptsConfig::default();
+        let given = std::mem::take(&mut self.prompt_dir);
+        if let Some(relative) = given.iter().find(|directory| !directory.is_absolute()) {
+            return Err(ConfigError::Value {
+                key: "prompt-dir",
+                why: format!("{} is not an absolute path", relative.display()),
+            });
+        }
+        let cache_mib = self.prompt_cache.unwrap_or(defaults.cache_bytes >> 20);
+        if cache_mib > PROMPT_CACHE_MAX_MIB {
+            return Err(ConfigError::Value {
+                key: "prompt-cache",
+                why: format!("{cache_mib} is more than {PROMPT_CACHE_MAX_MIB}"),
+            });
+        }
+        let seconds = self.prompt_url_timeout;
+        let seconds = seconds.unwrap_or(defaults.url_timeout.as_secs());
+        if !(1..=PROMPT_URL_TIMEOUT_MAX).contains(&seconds) {
+            return Err(ConfigError::Value {
+                key: "prompt-url-timeout",
+                why: format!("{seconds} is not 1 to {PROMPT_URL_TIMEOUT_MAX}"),
+            });
+        }
+        Ok(PromptsConfig {
+            directories: if given.is_empty() {
+                defaults.directories
+            } else {
+                given
+            },
+            cache_bytes: cache_mib << 20,
+            private_urls: self.prompt_private_urls.unwrap_or(defaults.private_urls),
+            url_timeout: Duration::from_secs(seconds),
+        })
     }
 }
 
@@ -348,6 +416,10 @@ fn said(token: Option<String>) -> Option<String> {
 
 /// Most worker or control threads.
 pub const WORKERS_MAX: usize = 256;
+/// Largest cache of prompts, in MiB: 1 TiB.
+pub const PROMPT_CACHE_MAX_MIB: usize = 1 << 20;
+/// Longest timeout of a prompt's URL in seconds, below [`crate::switch::prompts::WAIT_MAX`].
+pub const PROMPT_URL_TIMEOUT_MAX: u64 = 55;
 /// Shortest accepted HTTP token.
 pub const HTTP_TOKEN_MIN: usize = 16;
 
@@ -445,6 +517,27 @@ mod tests {
         assert!(ports("2001-2005") && !ports("2001-2004"));
         assert!(ports("1024-2000") && !ports("1023-2000"));
         assert!(!ports("7") && !ports("9-x") && !ports("3000-2000"));
+    }
+
+    #[test]
+    fn prompts_are_checked_before_the_start() {
+        let with = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            let resolved = settings.resolve().map(|config| config.prompts);
+            resolved.map_err(|error| error.to_string())
+        };
+        let prompts = with(|s| s.prompt_dir = vec!["/a".into(), "/b".into()]).unwrap();
+        assert_eq!(prompts.directories, [Path::new("/a"), Path::new("/b")]);
+        assert!(!prompts.private_urls);
+        let error = with(|s| s.prompt_dir = vec!["prompts".into()]).unwrap_err();
+        assert_eq!(error, "prompt-dir: prompts is not an absolute path");
+        assert!(with(|s| s.prompt_cache = Some(0)).is_ok());
+        assert!(with(|s| s.prompt_cache = Some(PROMPT_CACHE_MAX_MIB)).is_ok());
+        assert!(with(|s| s.prompt_cache = Some(PROMPT_CACHE_MAX_MIB + 1)).is_err());
+        assert!(with(|s| s.prompt_url_timeout = Some(PROMPT_URL_TIMEOUT_MAX)).is_ok());
+        assert!(with(|s| s.prompt_url_timeout = Some(PROMPT_URL_TIMEOUT_MAX + 1)).is_err());
+        assert!(with(|s| s.prompt_url_timeout = Some(0)).is_err());
     }
 
     #[test]

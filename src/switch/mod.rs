@@ -10,6 +10,7 @@ mod error;
 mod lifecycle;
 mod negotiate;
 mod party;
+pub mod prompts;
 mod registry;
 mod request;
 mod site;
