@@ -159,7 +159,7 @@ impl Clip {
 
     /// Decodes a WAV, MP3 or Ogg Opus file. What a truncated file holds is kept.
     ///
-    /// Takes about a second per hour of audio, twenty for Opus.
+    /// An hour of WAV takes a second, of MP3 five, of Opus twenty.
     ///
     /// # Errors
     /// Any [`ClipError`].
@@ -239,7 +239,7 @@ impl Clip {
     /// Nyquist frequency, images and aliases more than 80 dB down. Shares the samples where the
     /// rate is the same already.
     ///
-    /// Takes about 40 ms per minute of audio, more from high rates.
+    /// Takes about 0.1 s per minute of audio.
     ///
     /// # Errors
     /// [`ClipError::Rate`], [`ClipError::TooLong`].

@@ -8,7 +8,7 @@ use nanomp3::{DecodeError, Decoder, FrameInfo, MAX_SAMPLES_PER_FRAME, VbrTag};
 use super::{Clip, ClipError, Collector, Container};
 
 /// Most bytes between frames that are skipped in one file, tags not counted.
-pub(super) const MP3_JUNK_BYTES_MAX: usize = 256 << 10;
+pub(super) const MP3_JUNK_BYTES_MAX: usize = 64 << 10;
 
 /// What the decoder is shown at a time: the ten frames it wants to see before it believes in the
 /// first, of up to 1.4 kB each.
