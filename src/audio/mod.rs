@@ -3,6 +3,7 @@
 pub mod clip;
 pub mod g711;
 pub mod g722;
+pub mod l16;
 pub mod level;
 pub mod mix;
 pub mod progress;
