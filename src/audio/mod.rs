@@ -1,6 +1,7 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
 pub mod clip;
+pub mod comfort;
 pub mod g711;
 pub mod g722;
 pub mod l16;
