@@ -5,11 +5,17 @@
 # addresses in SDP must be the machine's own.
 
 FROM rust:1.95-bookworm AS build
+RUN apt-get update -qq \
+    && apt-get install -qq -y --no-install-recommends libopus-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin crosspoint
 
 FROM debian:bookworm-slim
+RUN apt-get update -qq \
+    && apt-get install -qq -y --no-install-recommends libopus0 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin crosspoint
 COPY --from=build /src/target/release/crosspoint /usr/local/bin/crosspoint
 COPY packaging/crosspoint.toml /etc/crosspoint/crosspoint.toml

@@ -2,6 +2,7 @@
 
 # The switch and its tools: target/release/crosspoint.
 build:
+	scripts/setup.sh build
 	cargo build --release
 
 # A call with real speech through the switch; results in out/demo.
@@ -9,7 +10,7 @@ demo:
 	scripts/demo.sh
 
 test:
-	scripts/setup.sh interop
+	scripts/setup.sh build interop
 	scripts/test.sh
 
 # Against rtpengine on this machine; raw results in docs/benchmarks/runs.

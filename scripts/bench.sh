@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh bench
+scripts/setup.sh build bench
 cargo build --release --locked
 
 # The machine by what it is, not by its name: processor and number of cores.

@@ -15,7 +15,7 @@ case "${1:-}" in
     *) echo "usage: $0 [--ng ADDR]" >&2; exit 2 ;;
 esac
 
-scripts/setup.sh demo
+scripts/setup.sh build demo
 cargo build --release --locked
 crosspoint=target/release/crosspoint
 mkdir -p "$out"

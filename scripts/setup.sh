@@ -1,26 +1,43 @@
 #!/bin/sh
-# Installs the Debian packages that the demo, the benchmarks and the interoperability tests use.
+# Installs the Debian packages that the build, the demo, the benchmarks and the interoperability
+# tests use.
 # Says nothing and needs no privilege when everything is there already.
 #
-# usage: scripts/setup.sh [demo] [bench] [interop]      (default: all of them)
+# usage: scripts/setup.sh [build] [demo] [bench] [interop] [quality]  (default: all but quality)
 set -eu
 
 packages() {
     case "$1" in
+        # Opus, and what tells the build where it is.
+        build) echo libopus-dev pkg-config ;;
         # Speech (Allison Smith, CC BY-SA 3.0), and what cuts and draws it.
         demo) echo sox asterisk-core-sounds-en-wav ;;
         # The peer, and the tools that keep both switches on one CPU.
         bench) echo rtpengine-daemon util-linux ;;
         # A SIP proxy and a SIP load tester.
         interop) echo kamailio sip-tester ;;
-        *) echo "usage: $0 [demo] [bench] [interop]" >&2; exit 2 ;;
+        # Speech in five languages (CC BY-SA 3.0), a compiler for PESQ, and Python to run it.
+        quality)
+            for language in en es fr it ru; do echo "asterisk-core-sounds-$language-wav"; done
+            echo gcc libc6-dev
+            # Any other Python with venv does too.
+            python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+            ;;
+        *) echo "usage: $0 [build] [demo] [bench] [interop] [quality]" >&2; exit 2 ;;
     esac
 }
 
 # By what it is for, not by its name: other distributions and people's own builds count too.
 installed() {
     case "$1" in
-        asterisk-core-sounds-en-wav) [ -d /usr/share/asterisk/sounds/en_US_f_Allison ] ;;
+        asterisk-core-sounds-*-wav)
+            language=${1#asterisk-core-sounds-}
+            set -- /usr/share/asterisk/sounds/"${language%-wav}"_*
+            [ -d "$1" ]
+            ;;
+        libc6-dev) [ -e /usr/include/stdio.h ] ;;
+        python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+        libopus-dev) pkg-config --exists opus 2>/dev/null ;;
         rtpengine-daemon) command -v rtpengine >/dev/null ;;
         sip-tester) command -v sipp >/dev/null ;;
         util-linux) command -v taskset >/dev/null && command -v chrt >/dev/null ;;
@@ -31,7 +48,7 @@ installed() {
 # Debian leaves these out of an ordinary user's path, and puts daemons there.
 PATH=$PATH:/usr/sbin:/sbin
 
-[ $# -gt 0 ] || set -- demo bench interop
+[ $# -gt 0 ] || set -- build demo bench interop
 missing=
 for group in "$@"; do
     for package in $(packages "$group"); do

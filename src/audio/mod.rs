@@ -1,12 +1,14 @@
 //! Signal maths. Knows nothing of packets, sockets or calls.
 
 pub mod clip;
+pub mod codec;
 pub mod comfort;
 pub mod g711;
 pub mod g722;
 pub mod l16;
 pub mod level;
 pub mod mix;
+pub mod opus;
 pub mod progress;
 pub mod resample;
 pub mod tone;
