@@ -4,6 +4,8 @@
 //! Each takes any bytes, and panics only if a promise of the code under test is broken.
 
 use crate::audio::clip::{self, CLIP_BYTES_MAX, Clip};
+use crate::audio::codec::{CodecConfig, CodecKind, Decoder};
+use crate::audio::opus::{Fmtp, OpusConfig, PACKET_MS_MAX};
 use crate::control::ng::request::Request;
 use crate::control::ng::{join_datagram, split_datagram};
 use crate::wire::bencode::{self, Scanner};
@@ -226,3 +228,56 @@ fn decoded(bytes: &[u8]) {
         assert_eq!(converted.samples().len(), 2 * clip.samples().len());
     }
 }
+/// Calls of an Opus decoder in any order with any payloads: what `samples` says is what `decode`
+/// returns, and nothing is written beyond it. Then the octets as parameters of SDP.
+///
+/// First an octet that chooses the rate; then calls, each an octet for which, two for the length
+/// of its octets (or samples to make up), and those.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn opus_payload(data: &[u8]) {
+    let Some((rate, mut calls)) = data.split_first() else {
+        return;
+    };
+    let pcm_hz = [8_000, 16_000, 24_000, 48_000][usize::from(rate & 3)];
+    let kind = CodecKind::Opus;
+    let opus = OpusConfig::at(pcm_hz);
+    let Ok(mut decoder) = Decoder::new(&CodecConfig { kind, opus }) else {
+        return;
+    };
+    let longest = (pcm_hz / 1_000 * PACKET_MS_MAX) as usize;
+    let mut out = vec![0; longest + 1];
+    for _ in 0..OPUS_CALLS_MAX {
+        let Some(([call, high, low], rest)) = calls.split_first_chunk() else {
+            break;
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (octets, rest) = rest.split_at(length.min(rest.len()));
+        calls = rest;
+        let room = length.min(out.len());
+        match call & 7 {
+            0..=3 => {
+                let expected = decoder.samples(octets);
+                assert!(expected.is_ok_and(|n| (1..=longest).contains(&n)) || expected.is_err());
+                out[longest] = 0x55;
+                let decoded = decoder.decode(octets, &mut out);
+                assert!(decoded.is_err() || decoded == expected);
+                assert_eq!(out[longest], 0x55);
+            }
+            4 => {
+                let least = usize::from(*low).min(longest);
+                assert!(!decoder.decode_fec(octets, &mut out[..least]) || least > 0);
+            }
+            5 => assert!(!decoder.decode_fec(octets, &mut out[..room]) || !octets.is_empty()),
+            6 => assert!(!decoder.conceal(&mut out[..room]) || room > 0),
+            _ => decoder.reset(),
+        }
+    }
+    let fmtp = Fmtp::parse(&String::from_utf8_lossy(data));
+    assert_eq!(Fmtp::parse(&fmtp.to_string()), fmtp);
+}
+
+/// Keeps a run short, however many calls its octets hold.
+const OPUS_CALLS_MAX: usize = 64;

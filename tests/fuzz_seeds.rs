@@ -13,6 +13,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("mp3", fuzzing::mp3),
     ("ng_json", fuzzing::ng_json),
     ("ogg_opus", fuzzing::ogg_opus),
+    ("opus_payload", fuzzing::opus_payload),
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),
