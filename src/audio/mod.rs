@@ -12,4 +12,5 @@ pub mod mix;
 pub mod opus;
 pub mod progress;
 pub mod resample;
+pub mod stretch;
 pub mod tone;
