@@ -1,4 +1,4 @@
-.PHONY: build demo test bench
+.PHONY: build demo test bench quality
 
 # The switch and its tools: target/release/crosspoint.
 build:
@@ -16,3 +16,7 @@ test:
 # Against rtpengine on this machine; raw results in docs/benchmarks/runs.
 bench:
 	scripts/bench.sh
+
+# Speech quality under loss, scored by PESQ; rewrites the tables of docs/quality.md.
+quality:
+	scripts/quality.sh
