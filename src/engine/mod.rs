@@ -10,9 +10,11 @@ mod call;
 mod egress;
 mod events;
 mod latch;
+pub mod playout;
 mod stats;
 mod stream;
 mod time;
 
 pub use api::*;
 pub use call::{Call, DATAGRAM_LEN_MAX, PIN_DELAY_US, REPORT_INTERVAL_US, STALL_US};
+pub use time::Micros;

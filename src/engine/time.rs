@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Microseconds since the call was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Micros(pub(super) u64);
+pub struct Micros(pub u64);
 
 impl Micros {
     /// Later than any instant a call sees: an unset timer.
