@@ -1,0 +1,134 @@
+//! What changes by command.
+
+use super::*;
+
+impl Call {
+    /// Applies one mutation. Drain [`Call::poll_output`] afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the call is then as it was.
+    pub fn apply(&mut self, now: Instant, change: Change) -> Result<(), ChangeError> {
+        let now = self.tick(now);
+        match change {
+            Change::AddStream(config) => self.add_stream(now, config)?,
+            Change::Remote(ix, remote) => self.set_remote(now, ix, remote)?,
+            Change::PayloadTypes(ix, types) => {
+                check_types(&types)?;
+                self.open_stream(ix)?.types = Types::new(types);
+            }
+            Change::Direction {
+                stream,
+                sends,
+                receives,
+            } => {
+                let flags = &mut self.open_stream(stream)?.flags;
+                flags.sends = sends;
+                flags.receives = receives;
+            }
+            Change::Link { from, to } => self.link(from, to)?,
+            Change::Source { listener, source } => {
+                if let Some(source) = source {
+                    self.open_stream(source)?;
+                }
+                let listener = self.open_stream(listener)?;
+                listener.chosen = source;
+                listener.heard = None;
+            }
+            Change::Block(ix, on) => self.open_stream(ix)?.flags.blocked = on,
+            Change::Silence(ix, on) => self.open_stream(ix)?.flags.silenced = on,
+            Change::Privacy(ix, privacy) => {
+                self.open_stream(ix)?.config.privacy = privacy;
+                self.schedule_report(now, ix);
+            }
+            Change::OwnRtcp(ix, on) => {
+                self.open_stream(ix)?.config.own_rtcp = on;
+                self.schedule_report(now, ix);
+            }
+            Change::Close(ix) => self.close(ix)?,
+            Change::Timers(timers) => self.config.timers = timers,
+        }
+        self.schedule();
+        Ok(())
+    }
+
+    pub(super) fn add_stream(
+        &mut self,
+        now: Micros,
+        config: StreamConfig,
+    ) -> Result<(), ChangeError> {
+        let ix = u8::try_from(self.streams.len())
+            .ok()
+            .filter(|&ix| usize::from(ix) < STREAMS_MAX);
+        let ix = StreamIx(ix.ok_or(ChangeError::TooManyStreams)?);
+        // Two streams are the usual call; more grow one by one, as they are large.
+        self.streams
+            .reserve_exact(if self.streams.is_empty() { 2 } else { 1 });
+        self.streams.push(Stream::new(config));
+        self.schedule_report(now, ix);
+        Ok(())
+    }
+
+    pub(super) fn set_remote(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        remote: Remote,
+    ) -> Result<(), ChangeError> {
+        let stream = self.open_stream(ix)?;
+        if stream.remote == Some(remote) {
+            return Ok(());
+        }
+        stream.latch.remote_changed(stream.remote.as_ref(), &remote);
+        stream.remote = Some(remote);
+        stream.flags.pin_wanted = false;
+        stream.pin_at = now.plus(PIN_DELAY_US);
+        self.outputs = true;
+        Ok(())
+    }
+
+    pub(super) fn link(&mut self, from: StreamIx, to: Option<StreamIx>) -> Result<(), ChangeError> {
+        if let Some(to) = to {
+            if to == from {
+                return Err(ChangeError::LinkToSelf(from));
+            }
+            self.open_stream(to)?;
+        }
+        self.open_stream(from)?.to = to;
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
+        let flags = &mut self.open_stream(ix)?.flags;
+        flags.closed = true;
+        flags.pin_wanted = false;
+        flags.report_due = false;
+        for listener in &mut self.streams {
+            // Whoever heard it must not wait for it to fall silent.
+            listener.heard = listener.heard.filter(|(heard, _)| *heard != ix);
+        }
+        self.outputs = true;
+        Ok(())
+    }
+
+    pub(super) fn open_stream(&mut self, ix: StreamIx) -> Result<&mut Stream, ChangeError> {
+        let stream = self.streams.get_mut(usize::from(ix.0));
+        let stream = stream.ok_or(ChangeError::UnknownStream(ix))?;
+        if stream.flags.closed {
+            Err(ChangeError::StreamClosed(ix))
+        } else {
+            Ok(stream)
+        }
+    }
+}
+
+pub(super) fn check_types(types: &[PayloadType]) -> Result<(), ChangeError> {
+    if types.len() > PAYLOAD_TYPES_MAX {
+        return Err(ChangeError::TooManyPayloadTypes);
+    }
+    let valid = |kind: &PayloadType| {
+        kind.pt <= 127 && kind.out <= 127 && (1..=CLOCK_HZ_MAX).contains(&kind.clock_hz)
+    };
+    let broken = types.iter().find(|kind| !valid(kind));
+    broken.map_or(Ok(()), |kind| Err(ChangeError::PayloadType(kind.pt)))
+}
