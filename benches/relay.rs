@@ -56,7 +56,7 @@ fn call(privacy: Privacy, now: Instant) -> Call {
         };
         changes.push(Change::AddStream(config));
         let remote = Remote {
-            rtp: Some(home(ix)),
+            rtp: Some(home(ix as u8)),
             rtcp: None,
             mux: true,
             learn,

@@ -52,7 +52,7 @@ fn feed(world: &mut World, first: u16, count: u16, from_a: std::net::SocketAddr)
         for (ix, from) in [(A, from_a), (B, home(B))] {
             packet.copy_from_slice(&template);
             packet[2..4].copy_from_slice(&first.wrapping_add(n).to_be_bytes());
-            packet[11] = ix.0;
+            packet[11] = ix.0 as u8;
             let verdict =
                 world
                     .call

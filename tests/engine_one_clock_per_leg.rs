@@ -23,17 +23,17 @@ struct Sender {
 /// Something that happens to the call between two packets.
 #[derive(Clone, Debug)]
 enum Step {
-    Hear(Option<u8>),
-    NewSsrc(u8, u32, u16, u32),
+    Hear(Option<u16>),
+    NewSsrc(u16, u32, u16, u32),
     Hold(bool),
     Talk(u8),
     Jitter(u64),
     Loss(u32),
-    Block(u8, bool),
+    Block(u16, bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let source = 1u8..4;
+    let source = 1u16..4;
     let step = prop_oneof![
         proptest::option::of(source.clone()).prop_map(Step::Hear),
         (source.clone(), any::<u32>(), any::<u16>(), any::<u32>())
@@ -69,12 +69,12 @@ struct Run {
     network: Network,
     senders: Vec<Sender>,
     /// Arrival time, tie-breaker, stream, bytes.
-    flying: Vec<(u64, u64, u8, Vec<u8>)>,
+    flying: Vec<(u64, u64, u16, Vec<u8>)>,
     at_ms: u64,
     sent: Vec<Sent>,
-    lost: HashSet<(u8, u32, u16)>,
+    lost: HashSet<(u16, u32, u16)>,
     /// Outgoing number to the incoming packet.
-    origin: HashMap<u32, (u8, u32, u16)>,
+    origin: HashMap<u32, (u16, u32, u16)>,
     highest: Option<u32>,
 }
 
@@ -130,9 +130,9 @@ impl Run {
 
     /// Twenty milliseconds: every sender sends one packet, what is due arrives.
     fn frame(&mut self) {
-        for ix in 1..4u8 {
+        for ix in 1..4u16 {
             let sender = &mut self.senders[usize::from(ix)];
-            let packet = rtp(0, sender.seq, sender.timestamp, sender.ssrc, &[ix; 160]);
+            let packet = rtp(0, sender.seq, sender.timestamp, sender.ssrc, &[ix as u8; 160]);
             let arrivals = self.network.arrivals(self.at_ms);
             if arrivals.is_empty() {
                 self.lost.insert((ix, sender.ssrc, sender.seq));
@@ -156,7 +156,7 @@ impl Run {
         self.at_ms = until;
     }
 
-    fn arrive(&mut self, ix: u8, bytes: &[u8]) {
+    fn arrive(&mut self, ix: u16, bytes: &[u8]) {
         let Ok(sent) = self.world.rtp(StreamIx(ix), bytes) else {
             return;
         };

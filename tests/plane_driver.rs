@@ -43,7 +43,7 @@ fn driver() -> SocketDriver {
     SocketDriver::new(Arc::new(Notify::new().unwrap())).unwrap()
 }
 
-fn flow(stream: u8) -> FlowId {
+fn flow(stream: u16) -> FlowId {
     FlowId {
         call: key(0),
         stream: StreamIx(stream),
@@ -52,7 +52,7 @@ fn flow(stream: u8) -> FlowId {
 }
 
 /// An open port, where it is, and a party's socket.
-fn port(driver: &mut SocketDriver, stream: u8) -> (PortHandle, SocketAddr, UdpSocket) {
+fn port(driver: &mut SocketDriver, stream: u16) -> (PortHandle, SocketAddr, UdpSocket) {
     let socket = media_socket(V4);
     let addr = socket.local_addr().unwrap();
     (

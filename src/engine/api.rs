@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 /// Most streams (one per `m=` line and party) a call may hold: a caller and 32 branches with
 /// several media each.
-pub const STREAMS_MAX: usize = 128;
+pub const STREAMS_MAX: usize = 1_024;
 
 /// Most payload types of one stream; more are refused by the negotiation with a clear error.
 pub const PAYLOAD_TYPES_MAX: usize = 64;
@@ -23,11 +23,11 @@ pub struct CallKey {
 
 /// Index of a stream inside its call, in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamIx(pub u8);
+pub struct StreamIx(pub u16);
 
 /// Index of a leg (a party, or one branch of a fork) inside its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LegIx(pub u8);
+pub struct LegIx(pub u16);
 
 /// Which of a stream's two local ports: RTP, or RTCP where it is not multiplexed (RFC 5761).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -269,7 +269,7 @@ mod tests {
 
     const MS: u64 = 1_000;
 
-    fn packet(source: u8, ssrc: u32, seq: u16, timestamp: u32) -> Incoming {
+    fn packet(source: u16, ssrc: u32, seq: u16, timestamp: u32) -> Incoming {
         Incoming {
             source: StreamIx(source),
             ssrc,

@@ -316,7 +316,7 @@ fn add_party(desk: &Desk<'_>, draft: &mut Dialogue, interface: &str) -> Result<u
     if ix >= PARTIES_MAX {
         return Err(SwitchError::TooManyParties { max: PARTIES_MAX });
     }
-    let leg = LegIx(u8::try_from(ix).expect("PARTIES_MAX fits"));
+    let leg = LegIx(u16::try_from(ix).expect("PARTIES_MAX fits"));
     let mut party = Party::new(leg, interface, desk.wall);
     party.gates = draft.gates;
     draft.parties.push(party);

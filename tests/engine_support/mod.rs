@@ -21,11 +21,11 @@ pub fn addr(text: &str) -> SocketAddr {
 
 /// The RTP address in the SDP of stream `ix`.
 pub fn home(ix: StreamIx) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 10 + ix.0], 4_000))
+    SocketAddr::from(([192, 0, 2, 10 + ix.0 as u8], 4_000))
 }
 
 pub fn rtcp_home(ix: StreamIx) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 10 + ix.0], 4_001))
+    SocketAddr::from(([192, 0, 2, 10 + ix.0 as u8], 4_001))
 }
 
 pub fn port(ix: StreamIx, component: Component) -> PortHandle {
@@ -150,8 +150,8 @@ impl World {
         world
     }
 
-    pub fn add(&mut self, leg: u8, payload: Payload, privacy: Privacy) -> StreamIx {
-        let ix = StreamIx(self.call.streams() as u8);
+    pub fn add(&mut self, leg: u16, payload: Payload, privacy: Privacy) -> StreamIx {
+        let ix = StreamIx(self.call.streams() as u16);
         let leg = LegIx(leg);
         self.apply(Change::AddStream(StreamConfig {
             leg,

@@ -93,7 +93,7 @@ pub fn two_party_call(key: CallKey, a: SocketAddr, b: SocketAddr, timers: Timers
         event: false,
     };
     for (ix, peer) in [a, b].into_iter().enumerate() {
-        let ix = ix as u8;
+        let ix = ix as u16;
         let stream = StreamConfig {
             leg: LegIx(ix),
             media: 0,

@@ -57,7 +57,7 @@ impl Call {
         now: Micros,
         config: StreamConfig,
     ) -> Result<(), ChangeError> {
-        let ix = u8::try_from(self.streams.len())
+        let ix = u16::try_from(self.streams.len())
             .ok()
             .filter(|&ix| usize::from(ix) < STREAMS_MAX);
         let ix = StreamIx(ix.ok_or(ChangeError::TooManyStreams)?);

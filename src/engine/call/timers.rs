@@ -58,7 +58,7 @@ impl Call {
         if stream.flags.closed {
             return;
         }
-        let ix = StreamIx(u8::try_from(ix).unwrap_or(u8::MAX));
+        let ix = StreamIx(u16::try_from(ix).unwrap_or(u16::MAX));
         if stream.pin_at <= now {
             stream.pin_at = Micros::NEVER;
             stream.flags.pin_wanted = stream.may_pin();

@@ -124,7 +124,7 @@ fn open_line(
     if draft.streams >= STREAMS_MAX {
         return Err(SwitchError::TooManyStreams { max: STREAMS_MAX });
     }
-    let stream = StreamIx(u8::try_from(draft.streams).expect("STREAMS_MAX fits"));
+    let stream = StreamIx(u16::try_from(draft.streams).expect("STREAMS_MAX fits"));
     let owner = &draft.parties[party];
     let pair = desk
         .site
