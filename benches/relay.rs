@@ -68,6 +68,7 @@ fn call(privacy: Privacy, now: Instant) -> Call {
             clock_hz: 8_000,
             silence: Some(0xff),
             event: false,
+            via: Via::Relay,
         };
         changes.push(Change::PayloadTypes(
             StreamIx(ix),

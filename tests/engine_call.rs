@@ -19,6 +19,7 @@ fn pcmu() -> PayloadType {
         clock_hz: 8_000,
         silence: Some(0xff),
         event: false,
+        via: Via::Relay,
     }
 }
 
@@ -29,6 +30,7 @@ fn event(pt: u8, out: u8) -> PayloadType {
         clock_hz: 8_000,
         silence: None,
         event: true,
+        via: Via::Relay,
     }
 }
 
@@ -448,7 +450,7 @@ fn timers_end_a_call_once() {
         world.wait(60_000);
         let ended = |output: &Output| match output {
             Output::Ended(reason) => Some(*reason),
-            Output::Transmit { .. } | Output::Pin { .. } => None,
+            Output::Transmit { .. } | Output::Media { .. } | Output::Pin { .. } => None,
         };
         let reasons: Vec<_> = world.outputs.iter().filter_map(ended).collect();
         if !reasons.is_empty() {

@@ -132,7 +132,13 @@ impl Run {
     fn frame(&mut self) {
         for ix in 1..4u16 {
             let sender = &mut self.senders[usize::from(ix)];
-            let packet = rtp(0, sender.seq, sender.timestamp, sender.ssrc, &[ix as u8; 160]);
+            let packet = rtp(
+                0,
+                sender.seq,
+                sender.timestamp,
+                sender.ssrc,
+                &[ix as u8; 160],
+            );
             let arrivals = self.network.arrivals(self.at_ms);
             if arrivals.is_empty() {
                 self.lost.insert((ix, sender.ssrc, sender.seq));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::ng::NgService;
 use crate::engine::DropReason;
-use crate::plane::counters::{Counter, WorkerCounters};
+use crate::plane::counters::{Counter, LATENESS_BOUNDS_US, WorkerCounters};
 use crate::switch::Usage;
 
 /// A registry that reads the service, its switch and the workers at each scrape.
@@ -213,6 +213,7 @@ impl Scrape {
                 .map(|w| w.drops[r as usize].get())
                 .sum::<u64>()
         };
+        self.lateness(e)?;
         let drops = DropReason::ALL.map(|r| (r.label(), dropped(r)));
         family(
             e,
@@ -221,6 +222,28 @@ impl Scrape {
             "reason",
             &drops,
         )
+    }
+}
+
+impl Scrape {
+    fn lateness(&self, e: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let bounds = LATENESS_BOUNDS_US.map(|us| us as f64 / 1e6);
+        let bounds = bounds.into_iter().chain([f64::MAX]);
+        let mut buckets: Vec<_> = bounds.map(|bound| (bound, 0)).collect();
+        let mut sum_us = 0;
+        for worker in self.0.switch().worker_counters() {
+            sum_us += worker.lateness.sum_us();
+            for (bucket, count) in buckets.iter_mut().zip(worker.lateness.counts()) {
+                bucket.1 += count;
+            }
+        }
+        let count = buckets.iter().map(|(_, n)| n).sum();
+        let (name, help) = (
+            "frame_lateness_seconds",
+            "How late frames of audio were made",
+        );
+        let mut metric = e.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(sum_us as f64 / 1e6, count, &buckets, None)
     }
 }
 

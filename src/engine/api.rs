@@ -1,9 +1,15 @@
 //! The vocabulary between the engine and its callers: names, changes, verdicts and reports.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+
+use super::voice::{
+    BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Play, PlayId, PlayReport, Via,
+    Voice,
+};
 
 /// Most streams (one per `m=` line and party) a call may hold: a caller and 32 branches with
 /// several media each.
@@ -156,6 +162,8 @@ pub struct PayloadType {
     pub silence: Option<u8>,
     /// telephone-event (RFC 4733): its timestamps stand still while sequence numbers grow.
     pub event: bool,
+    /// How it gets to the listener.
+    pub via: Via,
 }
 
 /// One mutation of a call.
@@ -191,6 +199,13 @@ pub enum Change {
         /// The stream that is heard.
         source: Option<StreamIx>,
     },
+    /// What `listener` hears of its branches while no source is set.
+    EarlyMedia {
+        /// The stream that hears.
+        listener: StreamIx,
+        /// What.
+        policy: EarlyMedia,
+    },
     /// Drop media arriving on this stream (ng `block media`).
     Block(StreamIx, bool),
     /// Replace audio arriving on this stream by silence (ng `silence media`).
@@ -199,6 +214,19 @@ pub enum Change {
     Privacy(StreamIx, Privacy),
     /// Send our own SR/RR on this stream.
     OwnRtcp(StreamIx, bool),
+    /// What a party speaks and hears, for legs that may be decoded, mixed or played to.
+    Voice(StreamIx, Box<Voice>),
+    /// Starts to play to a leg; a player of the same name ends first.
+    Play(Box<Play>),
+    /// Stops one player of a leg, or all.
+    StopPlay {
+        /// Who hears it.
+        listener: StreamIx,
+        /// Which; `None`: all.
+        id: Option<PlayId>,
+    },
+    /// Declares who hears whom in a bridge.
+    Bridge(BridgeIx, Box<BridgeConfig>),
     /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
     /// accepted or sent on it again.
     Close(StreamIx),
@@ -211,6 +239,8 @@ pub enum Change {
 pub enum Verdict {
     /// Nothing is sent; the reason is counted.
     Drop(DropReason),
+    /// Nothing is sent now: it was taken in to be decoded.
+    Taken,
     /// Send `packet[start..end]` (edited in place) out of `port` to `to`.
     Forward {
         /// The sink's open port.
@@ -310,6 +340,16 @@ pub enum Output {
         to: SocketAddr,
         /// The packet.
         packet: SmallVec<[u8; 128]>,
+    },
+    /// Send a frame the call made; [`Call::media`](super::Call::media) has its bytes until the
+    /// output is drained.
+    Media {
+        /// The open port to send from.
+        port: PortHandle,
+        /// The destination.
+        to: SocketAddr,
+        /// Where its bytes lie.
+        bytes: Range<usize>,
     },
     /// Only `peer` is of interest on this port any more (`Some`), or anybody again (`None`):
     /// a driver may connect the socket, or put the flow into the kernel.
@@ -495,6 +535,12 @@ pub enum EventKind {
     SsrcChanged(u32),
     /// The listener on this stream now hears another stream.
     SourceChanged(StreamIx),
+    /// Something is played to this stream's party.
+    PlayStarted(PlayId),
+    /// It was played to its end.
+    PlayCompleted(PlayReport),
+    /// It was stopped before its end.
+    PlayInterrupted(PlayReport),
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.
@@ -522,6 +568,28 @@ pub enum ChangeError {
     /// A payload type above 127, or a clock rate of 0 or above [`CLOCK_HZ_MAX`].
     #[error("payload type {0} or its clock rate is out of range")]
     PayloadType(u8),
+    /// A codec that we cannot decode or encode, or a leg that has none.
+    #[error("stream {0:?} speaks no codec that can be decoded and encoded")]
+    Codec(StreamIx),
+    /// Not a multiple of ten within [`PTIME_MS`](super::PTIME_MS).
+    #[error("packets of {0} ms: 10 to 60 ms in steps of 10 are possible")]
+    Ptime(u8),
+    /// The bounds of a playout delay are crossed, or beyond
+    /// [`DELAY_MS_MAX`](super::playout::DELAY_MS_MAX).
+    #[error("a playout delay from {0} to {1} ms is not possible")]
+    Playout(u16, u16),
+    /// [`PLAYERS_MAX`](super::PLAYERS_MAX) sounds are played already, or the sound's rate cannot be converted.
+    #[error("stream {0:?} cannot play one more sound, or not this one")]
+    Play(StreamIx),
+    /// In another bridge, or twice in this one.
+    #[error("stream {0:?} is in another bridge, or twice in this one")]
+    Bridged(StreamIx),
+    /// The index of a bridge is at most [`BRIDGES_MAX`] − 1.
+    #[error("a call holds at most {BRIDGES_MAX} bridges")]
+    TooManyBridges,
+    /// More than [`EDGES_MAX`] exceptions.
+    #[error("a bridge has at most {EDGES_MAX} exceptions")]
+    TooManyEdges,
     /// A stream cannot be linked to itself.
     #[error("stream {0:?} cannot hear itself")]
     LinkToSelf(StreamIx),

@@ -53,6 +53,10 @@ pub(super) struct Egress {
     floored: bool,
     source: StreamIx,
     source_ssrc: u32,
+    /// Timestamp of the next frame of our own, while we make what the listener hears.
+    own: Option<RtpTimestamp>,
+    /// A telephone-event passing between our own frames: its timestamp there, and here.
+    event: Option<(u32, RtpTimestamp, RtpTimestamp)>,
     pub(super) ssrc: u32,
     sequence_offset: u16,
     timestamp_offset: u32,
@@ -82,6 +86,8 @@ impl Egress {
             floored: false,
             source: StreamIx(0),
             source_ssrc: 0,
+            own: None,
+            event: None,
             ssrc: 0,
             sequence_offset: 0,
             timestamp_offset: 0,
@@ -141,9 +147,89 @@ impl Egress {
         })
     }
 
+    /// The numbers of a frame of our own that lasts `ticks` of `clock_hz`. The first after relayed
+    /// packets goes on where they stopped; what is relayed afterwards is a switch of sources.
+    pub(super) fn frame(
+        &mut self,
+        now: Micros,
+        ticks: u32,
+        clock_hz: u32,
+        origin: impl FnOnce() -> Origin,
+    ) -> Outgoing {
+        let timestamp = self.own_timestamp(now, ticks, clock_hz, origin);
+        self.own = Some(timestamp.plus(ticks));
+        self.newest = timestamp;
+        self.newest_at = now;
+        self.step = ticks;
+        let marker = std::mem::take(&mut self.gap);
+        self.next_own(timestamp, marker)
+    }
+
+    /// A frame of our own was due and nothing was said: time passes, the next one is marked.
+    pub(super) fn pause(&mut self, ticks: u32) {
+        self.gap = true;
+        if let Some(own) = &mut self.own {
+            *own = own.plus(ticks);
+        }
+    }
+
+    /// The numbers of a telephone-event packet that passes between our own frames: all packets of
+    /// one event keep one timestamp (RFC 4733 §2.2), that of the moment it began.
+    pub(super) fn event(
+        &mut self,
+        now: Micros,
+        packet: &Incoming,
+        origin: impl FnOnce() -> Origin,
+    ) -> Outgoing {
+        let timestamp = match self.event {
+            Some((ssrc, theirs, ours)) if ssrc == packet.ssrc && theirs == packet.timestamp => ours,
+            _ => self.own_timestamp(now, 0, packet.clock_hz, origin),
+        };
+        self.event = Some((packet.ssrc, packet.timestamp, timestamp));
+        self.own = self.own.or(Some(timestamp));
+        self.next_own(timestamp, packet.marker)
+    }
+
+    /// Frames of our own begin, or go on.
+    fn own_timestamp(
+        &mut self,
+        now: Micros,
+        ticks: u32,
+        clock_hz: u32,
+        origin: impl FnOnce() -> Origin,
+    ) -> RtpTimestamp {
+        if !self.started {
+            let origin = origin();
+            self.started = true;
+            self.ssrc = origin.ssrc;
+            self.highest = SequenceNumber(origin.seq.0.wrapping_sub(1));
+            self.newest = origin.timestamp;
+            self.newest_at = now;
+            self.own = Some(origin.timestamp);
+            self.gap = true;
+        }
+        self.clock_hz = clock_hz;
+        self.own.unwrap_or_else(|| {
+            self.gap = true;
+            let elapsed = super::time::ticks(now.since(self.newest_at), clock_hz);
+            self.newest.plus(elapsed.max(self.step).max(ticks))
+        })
+    }
+
+    fn next_own(&mut self, timestamp: RtpTimestamp, marker: bool) -> Outgoing {
+        self.broken = true;
+        self.highest = self.highest.next();
+        Outgoing {
+            ssrc: self.ssrc,
+            seq: self.highest,
+            timestamp,
+            marker,
+        }
+    }
+
     /// A packet of the current source was not sent: closes the gap its number would leave.
     pub(super) fn withhold(&mut self, source: StreamIx, ssrc: u32, seq: SequenceNumber) {
-        if !self.started || self.source != source || self.source_ssrc != ssrc {
+        if !self.started || self.broken || self.source != source || self.source_ssrc != ssrc {
             return;
         }
         let step = seq.plus(self.sequence_offset).ahead_of(self.highest);
@@ -241,6 +327,8 @@ impl Egress {
         self.floored = true;
         self.gap = true;
         self.broken = false;
+        self.own = None;
+        self.event = None;
         self.clock_hz = packet.clock_hz;
     }
 

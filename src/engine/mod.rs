@@ -14,7 +14,11 @@ pub mod playout;
 mod stats;
 mod stream;
 mod time;
+mod voice;
 
 pub use api::*;
-pub use call::{Call, DATAGRAM_LEN_MAX, PIN_DELAY_US, REPORT_INTERVAL_US, STALL_US};
+pub use call::{
+    CATCH_UP_FRAMES_MAX, Call, DATAGRAM_LEN_MAX, PIN_DELAY_US, REPORT_INTERVAL_US, STALL_US,
+};
 pub use time::Micros;
+pub use voice::*;

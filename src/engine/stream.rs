@@ -13,6 +13,7 @@ use super::egress::Egress;
 use super::latch::Latch;
 use super::stats::Sources;
 use super::time::{Micros, low32};
+use super::voice::{Via, VoiceState};
 use crate::wire::rtcp::ReportBlock;
 
 /// While a listener has no chosen source, the one it hears keeps the floor until it was silent
@@ -31,7 +32,10 @@ const DYNAMIC_PT_MIN: u8 = 96;
 /// All there is to know of one stream.
 #[derive(Debug)]
 pub(super) struct Stream {
+    pub(super) ix: StreamIx,
     pub(super) config: StreamConfig,
+    /// Its audio, decoded and made here; `None` where packets only pass.
+    pub(super) voice: Option<Box<VoiceState>>,
     pub(super) ports: [Option<PortHandle>; 2],
     pub(super) remote: Option<Remote>,
     pub(super) latch: Latch,
@@ -41,6 +45,8 @@ pub(super) struct Stream {
     pub(super) to: Option<StreamIx>,
     /// The source chosen by command.
     pub(super) chosen: Option<StreamIx>,
+    /// Without a choice: how one is made.
+    pub(super) floor: Floor,
     /// Without a choice: the stream heard now, and when it last was.
     pub(super) heard: Option<(StreamIx, Micros)>,
     pub(super) flags: Flags,
@@ -64,6 +70,19 @@ pub(super) struct Stream {
     pub(super) pin_at: Micros,
 }
 
+/// Who has the floor of a listener that hears several and has chosen none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Floor {
+    /// Who spoke first.
+    First,
+    /// Who began last.
+    Latest,
+    /// Everybody.
+    All,
+    /// Nobody.
+    Nobody,
+}
+
 /// The stream's switches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flags {
@@ -78,12 +97,16 @@ pub(super) struct Flags {
     /// What the driver was told, and what it should be told.
     pub(super) pinned: bool,
     pub(super) pin_wanted: bool,
+    /// We make what its party hears: it has a mouth.
+    pub(super) speaks: bool,
 }
 
 impl Stream {
-    pub(super) fn new(config: StreamConfig) -> Self {
+    pub(super) fn new(ix: StreamIx, config: StreamConfig) -> Self {
         Self {
+            ix,
             config,
+            voice: None,
             ports: [None; 2],
             remote: None,
             latch: Latch::new(),
@@ -92,6 +115,7 @@ impl Stream {
             types: Types::default(),
             to: None,
             chosen: None,
+            floor: Floor::First,
             heard: None,
             flags: Flags {
                 sends: true,
@@ -104,6 +128,7 @@ impl Stream {
                 report_due: false,
                 pinned: false,
                 pin_wanted: false,
+                speaks: false,
             },
             rtp_in: Traffic::default(),
             rtcp_in: Traffic::default(),
@@ -140,7 +165,8 @@ impl Stream {
 
     /// Whether RTCP towards this party is ours alone.
     pub(super) fn makes_rtcp(&self) -> bool {
-        self.config.payload == Payload::Rtp && (self.config.own_rtcp || self.is_masked())
+        self.config.payload == Payload::Rtp
+            && (self.config.own_rtcp || self.is_masked() || self.flags.speaks)
     }
 
     /// Port and destination of RTP towards the party.
@@ -163,11 +189,18 @@ impl Stream {
         Some((self.ports[Component::Rtcp as usize]?, to))
     }
 
-    /// Whether this listener hears `source` now; without a choice, the first that speaks.
+    /// Whether this listener hears `source` now; `begins`: it was silent until this packet.
     #[inline]
-    pub(super) fn hears(&mut self, now: Micros, source: StreamIx) -> bool {
+    pub(super) fn hears(&mut self, now: Micros, source: StreamIx, begins: bool) -> bool {
         if let Some(chosen) = self.chosen {
             return chosen == source;
+        }
+        match self.floor {
+            Floor::First => {}
+            Floor::Latest if begins => self.heard = Some((source, now)),
+            Floor::Latest => {}
+            Floor::All => return true,
+            Floor::Nobody => return false,
         }
         match &mut self.heard {
             Some((heard, at)) if *heard == source => *at = now,
@@ -175,6 +208,12 @@ impl Stream {
             _ => self.heard = Some((source, now)),
         }
         true
+    }
+
+    /// Several branches are heard together, so that they must be decoded.
+    #[inline]
+    pub(super) fn mixes_branches(&self) -> bool {
+        self.floor == Floor::All && self.chosen.is_none()
     }
 
     /// As [`Stream::hears`], for RTCP, which claims nothing.
@@ -341,6 +380,7 @@ fn static_type(pt: u8) -> PayloadType {
         clock_hz,
         silence: None,
         event: false,
+        via: Via::Relay,
     }
 }
 

@@ -84,8 +84,43 @@ pub struct WorkerCounters {
     pub busy_ns: Counter,
     /// Longest turn in microseconds since [`Counter::take`]: a packet may have waited that long.
     pub turn_us_max: Counter,
+    /// How late frames of audio were made.
+    pub lateness: Lateness,
     /// What the control side writes: apart, so that it does not disturb the worker's lines.
     pub submit: SubmitCounters,
+}
+
+/// How late ticks were: each counts in the first bucket whose bound it does not exceed.
+#[derive(Debug, Default)]
+pub struct Lateness {
+    buckets: [Counter; LATENESS_BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+/// Upper bounds of the buckets of [`Lateness`] in microseconds; the last bucket has none.
+pub const LATENESS_BOUNDS_US: [u64; 9] =
+    [100, 250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000];
+
+impl Lateness {
+    /// For the worker alone.
+    pub(super) fn record(&self, late_us: u64) {
+        let bucket = LATENESS_BOUNDS_US.partition_point(|bound| *bound < late_us);
+        let counter = &self.buckets[bucket];
+        counter.set(counter.get() + 1);
+        self.sum_us.set(self.sum_us.get() + late_us);
+    }
+
+    /// Ticks per bucket, not cumulative.
+    #[must_use]
+    pub fn counts(&self) -> [u64; LATENESS_BOUNDS_US.len() + 1] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// All lateness together, in microseconds.
+    #[must_use]
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.get()
+    }
 }
 
 /// Counters written by the threads that submit commands.
@@ -111,5 +146,20 @@ impl WorkerCounters {
         self.pin_errors.set(driver.pin_errors);
         self.wakes.set(driver.wakes);
         self.bursts.set(driver.bursts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_counts_up_to_and_including_each_bound() {
+        let lateness = Lateness::default();
+        for late_us in [0, 100, 101, 50_000, 50_001] {
+            lateness.record(late_us);
+        }
+        assert_eq!(lateness.counts(), [2, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(lateness.sum_us(), 100_202);
     }
 }

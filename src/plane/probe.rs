@@ -8,7 +8,7 @@
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::sys::{self, RawAddr};
@@ -49,12 +49,7 @@ impl Poll {
     /// # Errors
     /// When a signal ends the wait.
     pub fn wait(&mut self, patience: Duration) -> io::Result<impl Iterator<Item = usize>> {
-        let wait_ms = sys::timeout_ms(Some(patience));
-        let room = libc::c_int::try_from(self.ready.len()).unwrap_or(libc::c_int::MAX);
-        let events = self.ready.as_mut_ptr();
-        // SAFETY: `events` points at `room` initialised entries owned by `self`.
-        let n = unsafe { libc::epoll_wait(self.queue.as_raw_fd(), events, room, wait_ms) };
-        let n = usize::try_from(sys::check(n)?).unwrap_or(0);
+        let n = sys::epoll_wait(self.queue.as_fd(), &mut self.ready, Some(patience))?;
         let tokens = self.ready.iter().take(n);
         Ok(tokens.map(|event| usize::try_from(event.u64).unwrap_or(usize::MAX)))
     }

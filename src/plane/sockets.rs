@@ -15,7 +15,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,20 +126,11 @@ impl SocketDriver {
 
     /// Waits for ports with something to read; returns how many events there are.
     fn events(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let max = libc::c_int::try_from(self.events.len()).expect("256");
-        // SAFETY: the buffer holds `max` events and outlives the call.
-        let result = unsafe {
-            libc::epoll_wait(
-                self.epoll.as_raw_fd(),
-                self.events.as_mut_ptr(),
-                max,
-                sys::timeout_ms(timeout),
-            )
-        };
+        let result = sys::epoll_wait(self.epoll.as_fd(), &mut self.events, timeout);
         self.ports.counters.wakes += 1;
         self.turn = self.turn.wrapping_add(1);
-        match sys::check(result) {
-            Ok(n) => Ok(usize::try_from(n).unwrap_or(0)),
+        match result {
+            Ok(n) => Ok(n),
             // A signal, or a debugger: an empty turn.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(e) => Err(e),

@@ -3,7 +3,8 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Turns -1 into the thread's errno.
@@ -26,6 +27,52 @@ pub(super) fn timeout_ms(timeout: Option<Duration>) -> libc::c_int {
     match timeout {
         None => -1,
         Some(t) => libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX),
+    }
+}
+
+/// Waits for events, at most `timeout`, exact to the kernel's high-resolution timers: frames of
+/// audio are due to a fraction of a millisecond. Kernels before 5.11 wait in whole milliseconds.
+pub(super) fn epoll_wait(
+    epoll: BorrowedFd<'_>,
+    events: &mut [libc::epoll_event],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
+    static EXACT: AtomicBool = AtomicBool::new(true);
+    let max = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
+    if EXACT.load(Ordering::Relaxed) {
+        let spec = timeout.map(timespec);
+        let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the events are writable for `max` entries, the time is null or valid, there is
+        // no signal mask, and all outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                epoll.as_raw_fd(),
+                events.as_mut_ptr(),
+                max,
+                spec,
+                std::ptr::null::<libc::sigset_t>(),
+                0_usize,
+            )
+        };
+        if result >= 0 {
+            return Ok(usize::try_from(result).unwrap_or(0));
+        }
+        if errno() != libc::ENOSYS {
+            return Err(io::Error::last_os_error());
+        }
+        EXACT.store(false, Ordering::Relaxed);
+    }
+    let wait_ms = timeout_ms(timeout);
+    // SAFETY: the events are writable for `max` entries and outlive the call.
+    let result = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), max, wait_ms) };
+    check(result).map(|n| usize::try_from(n).unwrap_or(0))
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     }
 }
 

@@ -1,14 +1,19 @@
-//! A timer wheel of call slots: 10 ms per bucket, one word of occupancy for 128 buckets.
+//! A timer wheel of call slots: 1 ms per bucket, one bit of occupancy for each of 1,024 buckets.
 
 use std::time::{Duration, Instant};
 
 /// Length of one bucket, and so the resolution of call timers.
-pub(super) const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// Timers that need not be exact share buckets this many ticks apart, to wake the worker rarely.
+const COARSE_TICKS: u64 = 10;
 
 /// Farthest a timer is scheduled; a later one is looked at then and scheduled again.
-pub(super) const HORIZON_TICKS: u64 = 100;
+pub(super) const HORIZON_TICKS: u64 = 1_000;
 
-const BUCKETS: usize = 128;
+const BUCKETS: usize = 1_024;
+
+const WORDS: usize = BUCKETS / 64;
 
 /// Which call slots are due when. The owner remembers each slot's due tick; entries that do not
 /// match it any more are stale and skipped by the owner.
@@ -18,7 +23,7 @@ pub(super) struct Wheel {
     /// The next tick to fire.
     next: u64,
     buckets: [Vec<u32>; BUCKETS],
-    occupied: u128,
+    occupied: [u64; WORDS],
     /// The bucket being fired, kept for its allocation.
     firing: Vec<u32>,
 }
@@ -30,18 +35,24 @@ impl Wheel {
             start,
             next: 0,
             buckets,
-            occupied: 0,
+            occupied: [0; WORDS],
             firing: Vec::new(),
         }
     }
 
     /// The tick at which a timer due at `at` fires (never before `at`): not earlier than the next
-    /// to fire, not later than the horizon.
-    pub(super) fn tick_of(&self, at: Option<Instant>) -> u64 {
+    /// to fire, not later than the horizon. One that is not `exact` may fire up to
+    /// [`COARSE_TICKS`] later.
+    pub(super) fn tick_of(&self, at: Option<Instant>, exact: bool) -> u64 {
         let far = self.next + HORIZON_TICKS;
         let Some(at) = at else { return far };
         let elapsed = at.saturating_duration_since(self.start).as_nanos();
         let tick = u64::try_from(elapsed.div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX);
+        let tick = if exact {
+            tick
+        } else {
+            tick.checked_next_multiple_of(COARSE_TICKS).unwrap_or(far)
+        };
         tick.clamp(self.next, far)
     }
 
@@ -49,7 +60,7 @@ impl Wheel {
     pub(super) fn schedule(&mut self, slot: u32, tick: u64) {
         let bucket = bucket_of(tick);
         self.buckets[bucket].push(slot);
-        self.occupied |= 1 << bucket;
+        self.occupied[bucket / 64] |= 1 << (bucket % 64);
     }
 
     /// Takes the slots of the next tick that has passed at `now`. Give the vector back with
@@ -63,7 +74,7 @@ impl Wheel {
         };
         self.next = tick + 1;
         let bucket = bucket_of(tick);
-        self.occupied &= !(1 << bucket);
+        self.occupied[bucket / 64] &= !(1 << (bucket % 64));
         std::mem::swap(&mut self.firing, &mut self.buckets[bucket]);
         Some((tick, std::mem::take(&mut self.firing)))
     }
@@ -81,11 +92,22 @@ impl Wheel {
 
     /// All entries lie within [next, next + BUCKETS), so the occupied bits say which comes first.
     fn next_occupied(&self) -> Option<u64> {
-        if self.occupied == 0 {
-            return None;
+        let (word, bit) = (bucket_of(self.next) / 64, bucket_of(self.next) % 64);
+        // The first word is looked at twice: first the bits from here on, last those before.
+        for step in 0..=WORDS {
+            let mut bits = self.occupied[(word + step) % WORDS];
+            if step == 0 {
+                bits &= u64::MAX << bit;
+            }
+            if step == WORDS {
+                bits &= !(u64::MAX << bit);
+            }
+            if bits != 0 {
+                let ahead = step * 64 + bits.trailing_zeros() as usize;
+                return Some(self.next + (ahead - bit) as u64);
+            }
         }
-        let shift = u32::try_from(bucket_of(self.next)).expect("below 128");
-        Some(self.next + u64::from(self.occupied.rotate_right(shift).trailing_zeros()))
+        None
     }
 
     fn elapsed_ticks(&self, now: Instant) -> u64 {
@@ -95,7 +117,7 @@ impl Wheel {
 }
 
 fn bucket_of(tick: u64) -> usize {
-    usize::try_from(tick % BUCKETS as u64).expect("below 128")
+    usize::try_from(tick % BUCKETS as u64).expect("below 1,024")
 }
 
 #[cfg(test)]
@@ -116,24 +138,28 @@ mod tests {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
         let at = start + Duration::from_millis(55);
-        wheel.schedule(7, wheel.tick_of(Some(at)));
+        wheel.schedule(7, wheel.tick_of(Some(at), false));
         assert_eq!(wheel.next_due(), Some(start + Duration::from_millis(60)));
         assert!(drain(&mut wheel, start + Duration::from_millis(59)).is_empty());
         assert_eq!(
             drain(&mut wheel, start + Duration::from_millis(60)),
-            [(6, 7)]
+            [(60, 7)]
         );
         assert_eq!(wheel.next_due(), None);
+        let at = start + Duration::from_micros(71_001);
+        wheel.schedule(7, wheel.tick_of(Some(at), true));
+        assert_eq!(wheel.next_due(), Some(start + Duration::from_millis(72)));
     }
 
     #[test]
     fn clamps_to_past_and_horizon() {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
-        drain(&mut wheel, start + Duration::from_secs(10)); // next is tick 1001
-        assert_eq!(wheel.tick_of(Some(start)), 1001);
-        assert_eq!(wheel.tick_of(None), 1101);
-        assert_eq!(wheel.tick_of(Some(start + Duration::from_secs(3600))), 1101);
+        drain(&mut wheel, start + Duration::from_secs(10));
+        let (now, later) = (10_001, start + Duration::from_secs(3600));
+        assert_eq!(wheel.tick_of(Some(start), true), now);
+        assert_eq!(wheel.tick_of(None, false), now + HORIZON_TICKS);
+        assert_eq!(wheel.tick_of(Some(later), false), now + HORIZON_TICKS);
     }
 
     #[test]
@@ -142,7 +168,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         for slot in (0..100).rev() {
             let at = start + TICK * slot;
-            wheel.schedule(slot, wheel.tick_of(Some(at)));
+            wheel.schedule(slot, wheel.tick_of(Some(at), true));
         }
         let fired = drain(&mut wheel, start + Duration::from_secs(60));
         assert_eq!(fired.len(), 100);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use crate::engine::{DropReason, EventKind, StreamIx, StreamReport};
+use crate::engine::{DropReason, EventKind, PlayReport, StreamIx, StreamReport};
 
 use super::{LegMedia, Party, Snapshot};
 
@@ -114,10 +114,20 @@ fn describe(kind: EventKind) -> String {
         }
         EventKind::SsrcChanged(ssrc) => format!("new SSRC {ssrc:#010x}"),
         EventKind::SourceChanged(from) => format!("now hears stream {}", from.0),
+        EventKind::PlayStarted(id) => format!("playing sound {}", id.0),
+        EventKind::PlayCompleted(play) => format!("sound {} ended, {}", play.id.0, played(play)),
+        EventKind::PlayInterrupted(play) => {
+            format!("sound {} was stopped, {}", play.id.0, played(play))
+        }
         EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
         EventKind::Stalled => "no packets for two seconds".to_owned(),
         EventKind::Ended(reason) => format!("ended by the {reason:?} timer"),
     }
+}
+
+fn played(play: PlayReport) -> String {
+    let at = play.position.as_secs_f64();
+    format!("{} frames sent, {at:.2} s into it", play.frames)
 }
 
 fn state(s: &Snapshot, line: &LegMedia, r: &StreamReport, out: &mut String) {

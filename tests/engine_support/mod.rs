@@ -107,6 +107,9 @@ pub struct World {
     pub start: Instant,
     pub now: Instant,
     pub outputs: Vec<Output>,
+    /// All RTP that left, in order, with the time in milliseconds since the start: what was
+    /// relayed by [`World::hear`] and what the call made.
+    pub heard: Vec<(u64, Sent)>,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             start: now,
             now,
             outputs: Vec::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -189,7 +193,12 @@ impl World {
 
     pub fn drain(&mut self) {
         while let Some(output) = self.call.poll_output() {
-            self.outputs.push(output);
+            if let Output::Media { port, to, bytes } = output {
+                let bytes = self.call.media(bytes).to_vec();
+                self.heard.push((self.ms(), Sent { port, to, bytes }));
+            } else {
+                self.outputs.push(output);
+            }
         }
         assert!(!self.call.has_output());
     }
@@ -209,6 +218,7 @@ impl World {
         self.drain();
         match verdict {
             Verdict::Drop(reason) => Err(reason),
+            Verdict::Taken => panic!("taken to be decoded: World::hear is for such calls"),
             Verdict::Forward {
                 port,
                 to,
@@ -219,6 +229,37 @@ impl World {
                 Ok(Sent { port, to, bytes })
             }
         }
+    }
+
+    pub fn ms(&self) -> u64 {
+        (self.now - self.start).as_millis() as u64
+    }
+
+    /// Hands RTP in, whatever becomes of it; what leaves is in [`World::heard`].
+    pub fn hear(&mut self, ix: StreamIx, bytes: &[u8]) -> Verdict {
+        let mut bytes = bytes.to_vec();
+        let verdict = self
+            .call
+            .handle_packet(self.now, ix, Component::Rtp, home(ix), &mut bytes);
+        if let Verdict::Forward {
+            port,
+            to,
+            start,
+            end,
+        } = verdict
+        {
+            let bytes = bytes[usize::from(start)..usize::from(end)].to_vec();
+            self.heard.push((self.ms(), Sent { port, to, bytes }));
+        }
+        self.drain();
+        verdict
+    }
+
+    /// What the party on `ix` has received so far.
+    pub fn received(&self, ix: StreamIx) -> Vec<(u64, Sent)> {
+        let at = port(ix, Component::Rtp);
+        let to_it = self.heard.iter().filter(|(_, sent)| sent.port == at);
+        to_it.cloned().collect()
     }
 
     pub fn rtp(&mut self, ix: StreamIx, bytes: &[u8]) -> Result<Sent, DropReason> {
@@ -267,7 +308,7 @@ impl World {
         let outputs = std::mem::take(&mut self.outputs);
         let pin = |output| match output {
             Output::Pin { port, peer } => Some((port, peer)),
-            Output::Transmit { .. } | Output::Ended(_) => None,
+            Output::Transmit { .. } | Output::Media { .. } | Output::Ended(_) => None,
         };
         outputs.into_iter().filter_map(pin).collect()
     }
@@ -280,7 +321,7 @@ impl World {
                 to,
                 bytes: packet.to_vec(),
             }),
-            Output::Pin { .. } | Output::Ended(_) => None,
+            Output::Pin { .. } | Output::Media { .. } | Output::Ended(_) => None,
         };
         outputs.into_iter().filter_map(sent).collect()
     }

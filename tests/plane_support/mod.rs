@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crosspoint::engine::{
     Call, CallConfig, CallKey, Change, Component, Learn, LearnPace, LegIx, Payload, PayloadType,
-    Privacy, Remote, StreamConfig, StreamIx, Timers,
+    Privacy, Remote, StreamConfig, StreamIx, Timers, Via,
 };
 use crosspoint::plane::worker::{Command, Placed, Report, Reports, WorkerConfig, WorkerHandle};
 
@@ -91,6 +91,7 @@ pub fn two_party_call(key: CallKey, a: SocketAddr, b: SocketAddr, timers: Timers
         clock_hz: 8000,
         silence: Some(0xFF),
         event: false,
+        via: Via::Relay,
     };
     for (ix, peer) in [a, b].into_iter().enumerate() {
         let ix = ix as u16;

@@ -1,6 +1,9 @@
 //! RTP that arrives: judged, counted, renumbered for its listener.
 
+use super::voice::compand;
 use super::*;
+use crate::engine::stream::HEARD_HOLD_US;
+use crate::engine::voice::Via;
 
 impl Call {
     pub(super) fn on_rtp(
@@ -44,6 +47,7 @@ impl Call {
         let continuity = stream.sources.update(now, &arrival);
         stream.observe_pt(header.pt, kind.event);
         count(&mut stream.rtp_in, len);
+        let silent_us = now.since(stream.last_packet);
         stream.last_packet = now;
         self.last_media = Some(now);
         if continuity != Continuity::Flows {
@@ -55,25 +59,68 @@ impl Call {
         }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),
-            _ => self.route(now, ix, &mut packet),
+            _ if self.is_bridged(ix) => self.to_bridge(now, ix, &mut packet),
+            _ => {
+                let begins = continuity == Continuity::First || silent_us >= HEARD_HOLD_US;
+                self.route(now, ix, &mut packet, begins)
+            }
         };
         match routed {
-            Ok(outgoing) => self.forward(packet, outgoing),
+            Ok(Routed::Send(departure)) => self.forward(packet, departure),
+            Ok(Routed::Taken) => Verdict::Taken,
             Err(reason) => self.withhold(ix, continuity, header.ssrc, header.seq, reason),
         }
     }
 
-    /// Whether and where an accepted packet goes; edits its payload where it must be silent.
+    /// Whether and where an accepted packet goes; edits it for its listener.
     #[inline]
-    pub(super) fn route(
+    fn route(
         &mut self,
         now: Micros,
         ix: StreamIx,
         packet: &mut RtpPacket<'_>,
+        begins: bool,
     ) -> Result<Routed, DropReason> {
         let to = self.streams[usize::from(ix.0)]
             .to
             .ok_or(DropReason::NoSink)?;
+        let (kind, made) = self.gate(now, ix, to, packet, begins)?;
+        if made && !kind.event {
+            if let Some(taken) = self.recode(now, ix, to, kind.via, packet) {
+                return taken.map(|()| Routed::Taken);
+            }
+        }
+        let incoming = incoming(ix, packet, kind.clock_hz);
+        let speaks = self.streams[usize::from(to.0)].flags.speaks;
+        let numbers = match speaks && kind.event {
+            true => Some(self.pass_event(now, to, &incoming)),
+            false => self.number(now, to, &incoming),
+        };
+        if let Via::Companding(laws) = kind.via {
+            compand(laws, packet.payload_mut());
+        }
+        renumber(packet, &numbers.ok_or(DropReason::NotHeard)?, kind.out);
+        let sink = &self.streams[usize::from(to.0)];
+        let (port, target) = sink.rtp_target().ok_or(DropReason::NoTarget)?;
+        Ok(Routed::Send(Departure {
+            to,
+            port,
+            target,
+            strip: sink.is_masked(),
+        }))
+    }
+
+    /// Whether a packet may pass from one party to the other, by direction, commands and payload
+    /// type; makes it silent where that is asked. Also whether we make what the listener hears.
+    #[inline]
+    fn gate(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        to: StreamIx,
+        packet: &mut RtpPacket<'_>,
+        begins: bool,
+    ) -> Result<(PayloadType, bool), DropReason> {
         let pair = [usize::from(ix.0), usize::from(to.0)];
         let Ok([stream, sink]) = self.streams.get_disjoint_mut(pair) else {
             return Err(DropReason::NoSink);
@@ -87,65 +134,67 @@ impl Call {
         if !stream.flags.sends || !sink.flags.receives {
             return Err(DropReason::Held);
         }
-        if !sink.hears(now, ix) {
+        if !sink.hears(now, ix, begins) {
             return Err(DropReason::NotHeard);
         }
-        let header = *packet.header();
         let kind = stream
             .types
-            .translate(header.pt)
+            .translate(packet.header().pt)
             .ok_or(DropReason::UnknownPayloadType)?;
-        let (port, target) = sink.rtp_target().ok_or(DropReason::NoTarget)?;
+        if sink.rtp_target().is_none() {
+            return Err(DropReason::NoTarget);
+        }
         if stream.flags.silenced {
-            let silence = kind
-                .silence
-                .filter(|_| !kind.event)
-                .ok_or(DropReason::Blocked)?;
-            packet.payload_mut().fill(silence);
+            hush(packet, &kind)?;
         }
-        let incoming = Incoming {
-            source: ix,
-            ssrc: header.ssrc,
-            seq: header.seq,
-            timestamp: header.timestamp,
-            clock_hz: kind.clock_hz,
-            marker: header.marker,
-        };
-        let masked = sink.is_masked();
+        let made = sink.flags.speaks || kind.via == Via::Decode || sink.mixes_branches();
+        Ok((kind, made))
+    }
+
+    /// The listener's numbers for a relayed packet; `None` if they would collide.
+    #[inline]
+    fn number(&mut self, now: Micros, to: StreamIx, incoming: &Incoming) -> Option<Outgoing> {
         let random = &mut self.random;
+        let sink = &mut self.streams[usize::from(to.0)];
+        let masked = sink.is_masked();
         let before = sink.egress.source();
-        let outgoing = sink
+        let numbers = sink
             .egress
-            .pass(now, &incoming, || masked.then(|| origin(random)));
-        let outgoing = outgoing.ok_or(DropReason::NotHeard)?;
-        if before != Some(ix) && before.is_some() {
-            self.log.push(now, to, EventKind::SourceChanged(ix));
+            .pass(now, incoming, || masked.then(|| origin(random)))?;
+        if before.is_some_and(|before| before != incoming.source) {
+            let kind = EventKind::SourceChanged(incoming.source);
+            self.log.push(now, to, kind);
         }
-        if outgoing.ssrc != header.ssrc {
-            packet.set_ssrc(outgoing.ssrc);
+        Some(numbers)
+    }
+
+    /// A packet of a party whose voice is mixed.
+    fn to_bridge(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        packet: &mut RtpPacket<'_>,
+    ) -> Result<Routed, DropReason> {
+        let stream = &self.streams[usize::from(ix.0)];
+        if stream.flags.blocked {
+            return Err(DropReason::Blocked);
         }
-        if outgoing.seq != header.seq {
-            packet.set_seq(outgoing.seq);
+        if !stream.flags.sends {
+            return Err(DropReason::Held);
         }
-        if outgoing.timestamp != header.timestamp {
-            packet.set_timestamp(outgoing.timestamp);
+        let kind = stream.types.describe(packet.header().pt);
+        if stream.flags.silenced {
+            hush(packet, &kind)?;
         }
-        if outgoing.marker != header.marker {
-            packet.set_marker(outgoing.marker);
+        if kind.event {
+            return Err(DropReason::NotHeard); // nobody hears digits in a mix
         }
-        if kind.out != header.pt {
-            packet.set_pt(kind.out);
-        }
-        Ok(Routed {
-            to,
-            port,
-            target,
-            strip: masked,
-        })
+        self.listen(now, ix, packet);
+        Ok(Routed::Taken)
     }
 
     #[inline]
-    pub(super) fn forward(&mut self, packet: RtpPacket<'_>, routed: Routed) -> Verdict {
+    fn forward(&mut self, packet: RtpPacket<'_>, routed: Departure) -> Verdict {
         let len = packet.len();
         let payload_len = packet.header().payload_len();
         let start = if routed.strip { packet.strip() } else { 0 };
@@ -209,5 +258,63 @@ impl Call {
             }
             Continuity::Flows | Continuity::Suspect | Continuity::Straggler => {}
         }
+    }
+}
+
+/// Where an accepted RTP packet goes.
+enum Routed {
+    /// To its listener, as it now is.
+    Send(Departure),
+    /// Nowhere by itself: it was decoded, or will be.
+    Taken,
+}
+
+struct Departure {
+    to: StreamIx,
+    port: PortHandle,
+    target: SocketAddr,
+    strip: bool,
+}
+
+#[inline]
+fn incoming(source: StreamIx, packet: &RtpPacket<'_>, clock_hz: u32) -> Incoming {
+    let header = packet.header();
+    Incoming {
+        source,
+        ssrc: header.ssrc,
+        seq: header.seq,
+        timestamp: header.timestamp,
+        clock_hz,
+        marker: header.marker,
+    }
+}
+
+/// Replaces the payload by its codec's silence.
+fn hush(packet: &mut RtpPacket<'_>, kind: &PayloadType) -> Result<(), DropReason> {
+    let silence = kind.silence.filter(|_| !kind.event);
+    packet
+        .payload_mut()
+        .fill(silence.ok_or(DropReason::Blocked)?);
+    Ok(())
+}
+
+/// Writes what changes, and nothing else.
+#[inline]
+fn renumber(packet: &mut RtpPacket<'_>, numbers: &Outgoing, pt: u8) {
+    let header = *packet.header();
+    if numbers.ssrc != header.ssrc {
+        packet.set_ssrc(numbers.ssrc);
+    }
+    if numbers.seq != header.seq {
+        packet.set_seq(numbers.seq);
+    }
+    if numbers.timestamp != header.timestamp {
+        packet.set_timestamp(numbers.timestamp);
+    }
+    if numbers.marker != header.marker {
+        packet.set_marker(numbers.marker);
+    }
+    if pt != header.pt {
+        packet.set_pt(pt);
     }
 }

@@ -1,6 +1,7 @@
 //! What changes by command.
 
 use super::*;
+use crate::engine::voice::RINGBACK;
 
 impl Call {
     /// Applies one mutation. Drain [`Call::poll_output`] afterwards.
@@ -31,10 +32,14 @@ impl Call {
                 if let Some(source) = source {
                     self.open_stream(source)?;
                 }
-                let listener = self.open_stream(listener)?;
-                listener.chosen = source;
-                listener.heard = None;
+                let stream = self.open_stream(listener)?;
+                stream.chosen = source;
+                stream.heard = None;
+                if source.is_some() {
+                    self.stop_play(now, listener, Some(RINGBACK))?;
+                }
             }
+            Change::EarlyMedia { listener, policy } => self.early_media(now, listener, policy)?,
             Change::Block(ix, on) => self.open_stream(ix)?.flags.blocked = on,
             Change::Silence(ix, on) => self.open_stream(ix)?.flags.silenced = on,
             Change::Privacy(ix, privacy) => {
@@ -45,6 +50,10 @@ impl Call {
                 self.open_stream(ix)?.config.own_rtcp = on;
                 self.schedule_report(now, ix);
             }
+            Change::Voice(ix, voice) => self.set_voice(ix, *voice)?,
+            Change::Play(play) => self.play(now, *play)?,
+            Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
+            Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
             Change::Close(ix) => self.close(ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }
@@ -64,7 +73,7 @@ impl Call {
         // Two streams are the usual call; more grow one by one, as they are large.
         self.streams
             .reserve_exact(if self.streams.is_empty() { 2 } else { 1 });
-        self.streams.push(Stream::new(config));
+        self.streams.push(Stream::new(ix, config));
         self.schedule_report(now, ix);
         Ok(())
     }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::api::*;
-use super::egress::{Incoming, Origin};
+use super::egress::{Incoming, Origin, Outgoing};
 use super::events::EventLog;
 use super::latch::{Judgement, Proof};
 use super::stats::{Arrival, Continuity};
 use super::stream::{Stream, Types, count, is_timed, middle};
 use super::time::{Micros, micros};
+use super::voice::{Bridge, Outbox};
 use crate::wire::demux::Datagram;
 use crate::wire::rtcp::{Compound, PacketType, Report, SenderInfo};
 use crate::wire::rtp::RtpPacket;
@@ -21,6 +22,9 @@ mod change;
 mod opaque;
 mod rtcp;
 mod timers;
+mod voice;
+
+pub use voice::CATCH_UP_FRAMES_MAX;
 
 /// Longest datagram that is relayed: a jumbo frame.
 pub const DATAGRAM_LEN_MAX: usize = 9_000;
@@ -53,6 +57,12 @@ pub struct Call {
     config: CallConfig,
     random: fastrand::Rng,
     log: EventLog,
+    bridges: Vec<Option<Box<Bridge>>>,
+    outbox: Outbox,
+    /// Some leg or bridge makes frames.
+    frames: bool,
+    /// How late the latest frames were.
+    late_us: Option<u64>,
 }
 
 impl Call {
@@ -71,6 +81,10 @@ impl Call {
             random: fastrand::Rng::with_seed(config.seed),
             config,
             log: EventLog::new(),
+            bridges: Vec::new(),
+            outbox: Outbox::default(),
+            frames: false,
+            late_us: None,
         };
         call.schedule();
         call
@@ -142,11 +156,18 @@ impl Call {
     #[inline]
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.outputs
+        self.outputs || !self.outbox.is_empty()
     }
 
     /// The next thing the call wants done; `None` when there is no more.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(packet) = self.outbox.pop() {
+            return Some(Output::Media {
+                port: packet.port,
+                to: packet.to,
+                bytes: packet.range,
+            });
+        }
         if !self.outputs {
             return None;
         }
@@ -179,6 +200,9 @@ impl Call {
         for ix in 0..self.streams.len() {
             self.stream_timeout(now, ix);
         }
+        if self.ended.is_none() {
+            self.speak_due(now);
+        }
         if self.ended.is_none()
             && let Some((_, reason)) = self.call_timers().find(|(at, _)| *at <= now)
         {
@@ -204,15 +228,6 @@ impl Call {
             events_dropped: self.log.dropped(),
         }
     }
-}
-
-/// Where an accepted RTP packet goes.
-#[derive(Clone, Copy, Debug)]
-struct Routed {
-    to: StreamIx,
-    port: PortHandle,
-    target: SocketAddr,
-    strip: bool,
 }
 
 fn forward(port: PortHandle, to: SocketAddr, start: usize, end: usize) -> Verdict {

@@ -76,7 +76,7 @@ impl Call {
             return Err(DropReason::Held);
         }
         let heard = if is_rtp {
-            sink.hears(now, ix)
+            sink.hears(now, ix, false)
         } else {
             sink.hears_reports(ix)
         };

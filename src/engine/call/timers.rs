@@ -27,7 +27,12 @@ impl Call {
             .map(next_of)
             .min()
             .unwrap_or(Micros::NEVER);
-        self.next_timeout = next.min(streams);
+        let frames = match self.ended {
+            None => self.next_frame(),
+            Some(_) => Micros::NEVER,
+        };
+        self.frames = frames != Micros::NEVER;
+        self.next_timeout = next.min(streams).min(frames);
     }
 
     /// The call's timers and when they end it.

@@ -18,11 +18,11 @@ use crate::plane::wheel::Wheel;
 const STUCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Timer buckets fired per turn at most; after a stall the rest follows in the next turns.
-const BUCKETS_PER_TURN: usize = 8;
+const BUCKETS_PER_TURN: usize = 32;
 
 /// Timers without urgency are spread over this many ticks before the horizon, by slot, so that
 /// calls inserted together are not looked at together.
-const SPREAD_TICKS: u64 = 32;
+const SPREAD_TICKS: u64 = 320;
 
 /// The state of a worker thread.
 pub(super) struct Turn<D> {
@@ -302,6 +302,9 @@ impl<D: Driver> Turn<D> {
                 }
                 entry.due = NEVER;
                 entry.guarded(|call| call.handle_timeout(now));
+                if let Some(late_us) = entry.call.take_lateness_us() {
+                    self.shared.counters.lateness.record(late_us);
+                }
                 let mut out = Outlet {
                     driver: &mut self.driver,
                     reports: &mut self.owed,
@@ -369,6 +372,9 @@ impl<D: Driver> Outlet<'_, D> {
         while let Some(Some(output)) = entry.guarded(Call::poll_output) {
             match output {
                 Output::Transmit { port, to, packet } => self.driver.send(port, to, &packet),
+                Output::Media { port, to, bytes } => {
+                    self.driver.send(port, to, entry.call.media(bytes));
+                }
                 Output::Pin { port, peer } => self.driver.pin(port, peer),
                 Output::Ended(reason) => self.reports.push_back(Report::Ended { key, reason }),
             }
@@ -453,8 +459,8 @@ fn reschedule(wheel: &mut Wheel, slot: u32, entry: &mut Entry) {
     let Some(at) = entry.guarded(|call| call.poll_timeout()) else {
         return;
     };
-    let far = wheel.tick_of(None);
-    let mut tick = wheel.tick_of(at);
+    let far = wheel.tick_of(None, false);
+    let mut tick = wheel.tick_of(at, entry.call.makes_frames());
     if tick == far {
         tick -= u64::from(slot) % SPREAD_TICKS;
     }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::{Desk, Plan};
 use crate::engine::{
     CLOCK_HZ_MAX, Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX,
-    StreamConfig, StreamIx,
+    StreamConfig, StreamIx, Via,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
@@ -235,6 +235,7 @@ pub(super) fn payload_types(stream: StreamIx, routes: &[PtEntry]) -> Change {
                 _ => None,
             },
             event: r.encoding == Encoding::TelephoneEvent,
+            via: Via::Relay,
         })
         .collect();
     Change::PayloadTypes(stream, table)

@@ -1,0 +1,689 @@
+//! Legs that are decoded and mixed: which packets go to an ear, and what is said at each tick.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::{Call, origin};
+use crate::audio::codec::CodecKind;
+use crate::audio::g711;
+use crate::audio::mix::{self, Gain};
+use crate::engine::api::*;
+use crate::engine::egress::Incoming;
+use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
+use crate::engine::stream::{Floor, count};
+use crate::engine::time::Micros;
+use crate::engine::voice::{
+    BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, ENCODED_MAX,
+    Ear, EarlyMedia, FRAME_SAMPLES_MAX, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId,
+    PlayoutBounds, RINGBACK, Via, Voice, VoiceState, convert, rate_of,
+};
+use crate::wire::rtp::RtpPacket;
+
+/// Frames that are made up for after a stall; what is older is left out, so that a worker that
+/// was stopped for a second does not flood its listeners.
+pub const CATCH_UP_FRAMES_MAX: u64 = 5;
+
+/// How much lower several branches are mixed than one: 3 dB.
+static SEVERAL: LazyLock<Gain> = LazyLock::new(|| Gain::from_db(-3.0));
+
+/// A bridge nobody can size a frame for works with this.
+const BRIDGE_FRAME_MS: u32 = 20;
+
+/// Commands.
+impl Call {
+    pub(super) fn set_voice(&mut self, ix: StreamIx, voice: Voice) -> Result<(), ChangeError> {
+        let stream = self.open_stream(ix)?;
+        check_voice(&voice)?;
+        let Some(state) = &mut stream.voice else {
+            stream.voice = Some(Box::new(VoiceState::new(voice)));
+            return Ok(());
+        };
+        if state.config == voice {
+            return Ok(());
+        }
+        if let (Some(mouth), Some(spoken)) = (&mut state.mouth, &voice.speaks) {
+            mouth
+                .respell(spoken, voice.idle)
+                .map_err(|_| ChangeError::Codec(ix))?;
+        }
+        if state.config.hears != voice.hears || state.config.playout != voice.playout {
+            state.ear = None; // made anew, with the new decoders, by the next packet
+        }
+        state.config = voice;
+        Ok(())
+    }
+
+    pub(super) fn play(&mut self, now: Micros, play: Play) -> Result<(), ChangeError> {
+        let ix = play.listener;
+        let id = play.id;
+        self.open_stream(ix)?;
+        let mouth = self.open_mouth(now, ix)?;
+        mouth.stop(Some(id));
+        mouth.play(play).map_err(|()| ChangeError::Play(ix))?;
+        self.log.push(now, ix, EventKind::PlayStarted(id));
+        self.tell_ended(now, ix);
+        Ok(())
+    }
+
+    pub(super) fn stop_play(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        id: Option<PlayId>,
+    ) -> Result<(), ChangeError> {
+        let voice = self.open_stream(ix)?.voice.as_mut();
+        if let Some(mouth) = voice.and_then(|voice| voice.mouth.as_mut()) {
+            mouth.stop(id);
+            self.tell_ended(now, ix);
+        }
+        Ok(())
+    }
+
+    /// What a listener hears of its branches while none is chosen.
+    pub(super) fn early_media(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        policy: EarlyMedia,
+    ) -> Result<(), ChangeError> {
+        let chosen = self.open_stream(ix)?.chosen;
+        let floor = match policy {
+            EarlyMedia::First => Floor::First,
+            EarlyMedia::Latest => Floor::Latest,
+            EarlyMedia::Mix => Floor::All,
+            EarlyMedia::Ringback(_) => Floor::Nobody,
+        };
+        if floor == Floor::All {
+            self.voice_of(ix)?;
+        }
+        self.stop_play(now, ix, Some(RINGBACK))?;
+        if let (EarlyMedia::Ringback(plan), None) = (policy, chosen) {
+            self.play(now, Play::ringback(ix, plan))?;
+        }
+        let stream = self.open_stream(ix)?;
+        stream.floor = floor;
+        stream.heard = None;
+        Ok(())
+    }
+
+    /// Declares a bridge.
+    pub(super) fn bridge(
+        &mut self,
+        now: Micros,
+        ix: BridgeIx,
+        config: BridgeConfig,
+    ) -> Result<(), ChangeError> {
+        self.check_bridge(ix, &config)?;
+        for member in &config.members {
+            let mouth = self.open_mouth(now, member.stream)?;
+            mouth.next_at = Micros::NEVER;
+            self.voice_of(member.stream)?.bridge = Some(ix);
+        }
+        for stream in &mut self.streams {
+            let Some(voice) = &mut stream.voice else {
+                continue;
+            };
+            let leg = stream.ix;
+            if voice.bridge == Some(ix) && !config.members.iter().any(|m| m.stream == leg) {
+                voice.bridge = None;
+                if let Some(mouth) = &mut voice.mouth {
+                    mouth.next_at = now;
+                }
+            }
+        }
+        let slot = usize::from(ix.0);
+        if self.bridges.len() <= slot {
+            self.bridges.resize_with(slot + 1, || None);
+        }
+        if config.members.is_empty() {
+            self.bridges[slot] = None;
+            return Ok(());
+        }
+        let bridge = self.bridges[slot].get_or_insert_with(|| Box::new(Bridge::new(now)));
+        bridge.configure(config);
+        self.reshape(ix);
+        Ok(())
+    }
+
+    fn check_bridge(&mut self, ix: BridgeIx, config: &BridgeConfig) -> Result<(), ChangeError> {
+        if usize::from(ix.0) >= BRIDGES_MAX {
+            return Err(ChangeError::TooManyBridges);
+        }
+        if config.edges.len() > EDGES_MAX {
+            return Err(ChangeError::TooManyEdges);
+        }
+        let mut seen = vec![false; self.streams.len()];
+        for member in &config.members {
+            let stream = self.open_stream(member.stream)?;
+            let voice = stream.voice.as_ref();
+            let elsewhere = voice
+                .and_then(|v| v.bridge)
+                .is_some_and(|other| other != ix);
+            let speaks = voice.is_some_and(|v| v.config.speaks.is_some());
+            if !speaks {
+                return Err(ChangeError::Codec(member.stream));
+            }
+            let twice = std::mem::replace(&mut seen[usize::from(member.stream.0)], true);
+            if elsewhere || twice {
+                return Err(ChangeError::Bridged(member.stream));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rate and frame of a bridge follow its members: the highest rate anyone speaks or hears,
+    /// the longest frame that divides everybody's packets.
+    fn reshape(&mut self, ix: BridgeIx) {
+        let Some(Some(bridge)) = self.bridges.get_mut(usize::from(ix.0)) else {
+            return;
+        };
+        let (mut rate_hz, mut frame_ms) = (8_000, 0);
+        for seat in &bridge.seats {
+            let Some(voice) = &self.streams[usize::from(seat.member.stream.0)].voice else {
+                continue;
+            };
+            if let Some(mouth) = &voice.mouth {
+                rate_hz = rate_hz.max(mouth.rate_hz());
+                let ptime_ms = u32::try_from(mouth.period_us() / 1_000).unwrap_or(0);
+                frame_ms = gcd(frame_ms, ptime_ms);
+            }
+        }
+        bridge.shape(
+            rate_hz,
+            if frame_ms == 0 {
+                BRIDGE_FRAME_MS
+            } else {
+                frame_ms
+            },
+        );
+    }
+
+    fn voice_of(&mut self, ix: StreamIx) -> Result<&mut VoiceState, ChangeError> {
+        let voice = self.open_stream(ix)?.voice.as_deref_mut();
+        voice.ok_or(ChangeError::Codec(ix))
+    }
+
+    /// The mouth of a leg, which from now on makes what its party hears.
+    fn open_mouth(&mut self, now: Micros, ix: StreamIx) -> Result<&mut Mouth, ChangeError> {
+        let stream = self.open_stream(ix)?;
+        let voice = stream.voice.as_deref_mut().ok_or(ChangeError::Codec(ix))?;
+        if voice.mouth.is_none() {
+            let spoken = voice.config.speaks.ok_or(ChangeError::Codec(ix))?;
+            let mouth = Mouth::new(&spoken, voice.config.idle, now);
+            voice.mouth = Some(Box::new(mouth.map_err(|_| ChangeError::Codec(ix))?));
+            stream.flags.speaks = true;
+            self.schedule_report(now, ix);
+            self.arm(now);
+            self.frames = true;
+            self.outputs = true; // so that the owner asks when it wants to be called next
+        }
+        let voice = self.streams[usize::from(ix.0)].voice.as_deref_mut();
+        let mouth = voice.and_then(|voice| voice.mouth.as_deref_mut());
+        mouth.ok_or(ChangeError::Codec(ix))
+    }
+
+    /// Nothing is left to be made for a leg: packets are relayed to it again.
+    fn close_mouth(&mut self, now: Micros, ix: usize) {
+        let stream = &mut self.streams[ix];
+        if let Some(voice) = &mut stream.voice {
+            voice.mouth = None;
+            voice.converter = None;
+        }
+        stream.flags.speaks = false;
+        let ix = stream.ix;
+        self.schedule_report(now, ix);
+    }
+
+    /// Logs players that have ended.
+    fn tell_ended(&mut self, now: Micros, ix: StreamIx) {
+        let voice = self.streams[usize::from(ix.0)].voice.as_deref_mut();
+        let Some(mouth) = voice.and_then(|voice| voice.mouth.as_deref_mut()) else {
+            return;
+        };
+        for (report, end) in mouth.ended.drain(..) {
+            let kind = match end {
+                PlayEnd::Completed => EventKind::PlayCompleted(report),
+                PlayEnd::Interrupted => EventKind::PlayInterrupted(report),
+            };
+            self.log.push(now, ix, kind);
+        }
+    }
+}
+
+/// Packets.
+impl Call {
+    /// Takes an accepted audio packet into its party's ear.
+    pub(super) fn listen(&mut self, now: Micros, ix: StreamIx, packet: &RtpPacket<'_>) {
+        let header = *packet.header();
+        let Some(voice) = &mut self.streams[usize::from(ix.0)].voice else {
+            return;
+        };
+        let Some(rate_hz) = rate_of(&voice.config, header.pt) else {
+            return;
+        };
+        if voice
+            .ear
+            .as_ref()
+            .is_none_or(|ear| ear.rate_hz() != rate_hz)
+        {
+            voice.ear = Ear::new(&voice.config, header.pt, now).map(Box::new);
+        }
+        let info = PacketInfo {
+            ssrc: header.ssrc,
+            seq: header.seq,
+            timestamp: header.timestamp,
+            pt: header.pt,
+            marker: header.marker,
+        };
+        if let Some(ear) = &mut voice.ear {
+            ear.insert(now, &info, packet.payload());
+        }
+    }
+
+    /// Whether this party's packets are mixed rather than relayed.
+    #[inline]
+    pub(super) fn is_bridged(&self, ix: StreamIx) -> bool {
+        let voice = self.streams[usize::from(ix.0)].voice.as_ref();
+        voice.is_some_and(|voice| voice.bridge.is_some())
+    }
+
+    /// A packet for a leg that we make frames for, or must make them for. `None`: relay it.
+    #[cold]
+    pub(super) fn recode(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        to: StreamIx,
+        via: Via,
+        packet: &RtpPacket<'_>,
+    ) -> Option<Result<(), DropReason>> {
+        if self.is_bridged(to) {
+            return Some(Err(DropReason::NotHeard)); // it hears its bridge
+        }
+        let mixes = self.streams[usize::from(to.0)].mixes_branches();
+        if via == Via::Decode || mixes {
+            match self.open_mouth(now, to) {
+                Ok(mouth) => mouth.recodes = true,
+                Err(_) => return Some(Err(DropReason::UnknownPayloadType)),
+            }
+        }
+        let voice = self.streams[usize::from(to.0)].voice.as_deref_mut()?;
+        let mouth = voice.mouth.as_deref_mut()?;
+        if via != Via::Decode && !mixes {
+            mouth.recodes = false;
+            if mouth.players.is_empty() {
+                self.close_mouth(now, usize::from(to.0));
+                return None;
+            }
+        }
+        let before = mouth.source.replace(ix);
+        let wanted = mouth.wants_source();
+        if before != Some(ix) && !mixes {
+            self.log.push(now, to, EventKind::SourceChanged(ix));
+        }
+        if wanted {
+            self.listen(now, ix, packet);
+        }
+        Some(Ok(()))
+    }
+
+    /// Numbers of a telephone-event packet between frames of our own.
+    pub(super) fn pass_event(
+        &mut self,
+        now: Micros,
+        to: StreamIx,
+        incoming: &Incoming,
+    ) -> crate::engine::egress::Outgoing {
+        let random = &mut self.random;
+        let stream = &mut self.streams[usize::from(to.0)];
+        let voice = stream.voice.as_deref_mut();
+        if let Some(mouth) = voice.and_then(|voice| voice.mouth.as_deref_mut()) {
+            mouth.hush(now);
+        }
+        stream.egress.event(now, incoming, || origin(random))
+    }
+}
+
+/// Ticks.
+impl Call {
+    /// When the next frame is due.
+    pub(super) fn next_frame(&self) -> Micros {
+        let mouths = self.streams.iter().filter_map(|stream| {
+            let mouth = stream.voice.as_ref()?.mouth.as_ref()?;
+            (!stream.flags.closed).then_some(mouth.next_at)
+        });
+        let bridges = self.bridges.iter().flatten().map(|bridge| bridge.next_at);
+        mouths.chain(bridges).min().unwrap_or(Micros::NEVER)
+    }
+
+    /// Makes the frames that are due.
+    pub(super) fn speak_due(&mut self, now: Micros) {
+        for ix in 0..self.streams.len() {
+            while let Some(at) = self.mouth_due(now, ix) {
+                self.late_us = self.late_us.max(Some(now.since(at)));
+                self.speak(now, ix);
+            }
+        }
+        for ix in 0..self.bridges.len() {
+            while let Some(at) = self.bridge_due(now, ix) {
+                self.late_us = self.late_us.max(Some(now.since(at)));
+                self.mix(now, ix);
+            }
+        }
+    }
+
+    /// When a leg's frame was due, if it was; what is too late to make up for is passed over.
+    fn mouth_due(&mut self, now: Micros, ix: usize) -> Option<Micros> {
+        let stream = &mut self.streams[ix];
+        if stream.flags.closed {
+            return None;
+        }
+        let mouth = stream.voice.as_mut()?.mouth.as_mut()?;
+        if mouth.next_at > now {
+            return None;
+        }
+        let period_us = mouth.period_us();
+        let behind = now.since(mouth.next_at) / period_us;
+        for _ in CATCH_UP_FRAMES_MAX..behind {
+            stream.egress.pause(mouth.frame_ticks());
+            mouth.next_at = mouth.next_at.plus(period_us);
+        }
+        let due = mouth.next_at;
+        mouth.next_at = due.plus(period_us);
+        Some(due)
+    }
+
+    fn bridge_due(&mut self, now: Micros, ix: usize) -> Option<Micros> {
+        let bridge = self.bridges.get_mut(ix)?.as_mut()?;
+        if bridge.next_at > now {
+            return None;
+        }
+        let period_us = bridge.period_us();
+        let behind = now.since(bridge.next_at) / period_us;
+        let skipped = behind.saturating_sub(CATCH_UP_FRAMES_MAX);
+        bridge.next_at = bridge.next_at.plus(skipped * period_us);
+        let due = bridge.next_at;
+        bridge.next_at = due.plus(period_us);
+        Some(due)
+    }
+
+    /// One frame for a leg outside any bridge: whom it is linked to, and what is played.
+    fn speak(&mut self, now: Micros, ix: usize) {
+        let Some(mut mouth) = self.take_mouth(ix) else {
+            return;
+        };
+        let mut pcm = [0_i16; FRAME_SAMPLES_MAX];
+        let pcm = &mut pcm[..mouth.frame_samples().min(FRAME_SAMPLES_MAX)];
+        let speaks = mouth.wants_source()
+            && match mouth.source {
+                _ if self.streams[ix].mixes_branches() => self.pull_branches(now, ix, &mouth, pcm),
+                Some(from) => self.pull(now, from, &mouth, pcm),
+                None => false,
+            };
+        self.say(now, ix, &mut mouth, pcm, speaks);
+        let ends = mouth.players.is_empty() && !mouth.recodes;
+        self.give_mouth(ix, mouth);
+        self.tell_ended(now, self.streams[ix].ix);
+        if ends {
+            self.close_mouth(now, ix);
+        }
+    }
+
+    fn take_mouth(&mut self, ix: usize) -> Option<Box<Mouth>> {
+        self.streams[ix].voice.as_mut()?.mouth.take()
+    }
+
+    fn give_mouth(&mut self, ix: usize, mouth: Box<Mouth>) {
+        if let Some(voice) = &mut self.streams[ix].voice {
+            voice.mouth = Some(mouth);
+        }
+    }
+
+    /// One frame of what `from` says, at a mouth's rate.
+    fn pull(&mut self, now: Micros, from: StreamIx, mouth: &Mouth, pcm: &mut [i16]) -> bool {
+        let Some(voice) = &mut self.streams[usize::from(from.0)].voice else {
+            return false;
+        };
+        let Some(ear) = &mut voice.ear else {
+            return false;
+        };
+        let (ear_hz, rate_hz) = (ear.rate_hz(), mouth.rate_hz());
+        if ear_hz == rate_hz {
+            return ear.pull(now, pcm);
+        }
+        let mut raw = [0_i16; FRAME_SAMPLES_MAX];
+        let samples = mouth.frame_samples_at(ear_hz).min(FRAME_SAMPLES_MAX);
+        let spoke = ear.pull(now, &mut raw[..samples]);
+        convert(&mut voice.converter, ear_hz, rate_hz, &raw[..samples], pcm) && spoke
+    }
+
+    /// One frame of all branches together, each a little lower where several sound.
+    fn pull_branches(&mut self, now: Micros, ix: usize, mouth: &Mouth, pcm: &mut [i16]) -> bool {
+        let listener = self.streams[ix].ix;
+        let mut sum = [0_i32; FRAME_SAMPLES_MAX];
+        let sum = &mut sum[..pcm.len()];
+        let mut branches = 0;
+        for from in 0..self.streams.len() {
+            let branch = &self.streams[from];
+            if branch.to != Some(listener) || branch.flags.closed {
+                continue;
+            }
+            let from = branch.ix;
+            if self.pull(now, from, mouth, pcm) {
+                mix::add(sum, pcm);
+                branches += 1;
+            }
+        }
+        mix::all(sum, pcm);
+        if branches > 1 {
+            mix::gain(pcm, *SEVERAL);
+        }
+        branches > 0
+    }
+
+    /// Sends what was encoded for another listener of the same.
+    fn say_common(&mut self, now: Micros, ix: usize, mouth: &Mouth, common: &Common) {
+        let stream = &self.streams[ix];
+        let may = stream.flags.receives && !mouth.is_hushed(now);
+        match stream.rtp_target().filter(|_| may) {
+            Some((port, to)) => {
+                self.post(now, ix, mouth, port, to, &common.payload[..common.len]);
+            }
+            None => self.streams[ix].egress.pause(mouth.frame_ticks()),
+        }
+    }
+
+    /// Sends a frame, or lets its time pass. Returns where the payload lies in the outbox.
+    fn say(
+        &mut self,
+        now: Micros,
+        ix: usize,
+        mouth: &mut Mouth,
+        pcm: &mut [i16],
+        speaks: bool,
+    ) -> Range<usize> {
+        let audible = mouth.voice_over(pcm, speaks) || mouth.fills_silence();
+        let stream = &self.streams[ix];
+        let may = audible && stream.flags.receives && !mouth.is_hushed(now);
+        let Some((port, to)) = stream.rtp_target().filter(|_| may) else {
+            self.streams[ix].egress.pause(mouth.frame_ticks());
+            return 0..0;
+        };
+        let mut encoded = [0_u8; ENCODED_MAX];
+        let len = mouth.encode(pcm, &mut encoded);
+        self.post(now, ix, mouth, port, to, &encoded[..len])
+    }
+
+    /// Queues an encoded frame under the stream's next numbers.
+    fn post(
+        &mut self,
+        now: Micros,
+        ix: usize,
+        mouth: &Mouth,
+        port: PortHandle,
+        to: SocketAddr,
+        payload: &[u8],
+    ) -> Range<usize> {
+        let random = &mut self.random;
+        let stream = &mut self.streams[ix];
+        if payload.is_empty() {
+            stream.egress.pause(mouth.frame_ticks());
+            return 0..0;
+        }
+        let numbers = stream
+            .egress
+            .frame(now, mouth.frame_ticks(), mouth.clock_hz(), || {
+                origin(random)
+            });
+        stream.egress.sent(payload.len());
+        count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
+        self.outbox.push(port, to, mouth.pt, &numbers, payload)
+    }
+
+    /// One frame of a bridge: everybody is heard, then everybody hears.
+    fn mix(&mut self, now: Micros, ix: usize) {
+        let Some(mut bridge) = self.bridges[ix].take() else {
+            return;
+        };
+        for seat in 0..bridge.seats.len() {
+            let member = bridge.seats[seat].member;
+            let stream = &mut self.streams[usize::from(member.stream.0)];
+            let sends = stream.flags.sends && !stream.flags.blocked && !stream.flags.closed;
+            let wanted = member.talks || bridge.has_edge_from(member.stream);
+            let voice = stream.voice.as_mut().filter(|_| sends && wanted);
+            match voice.and_then(|voice| voice.ear.as_mut()) {
+                Some(ear) => bridge.take(seat, ear.rate_hz(), |pcm| ear.pull(now, pcm)),
+                None => bridge.skip(seat),
+            }
+        }
+        bridge.sum_up();
+        let mut common = Common::new();
+        for seat in 0..bridge.seats.len() {
+            self.say_mixed(now, &mut bridge, seat, &mut common);
+        }
+        self.bridges[ix] = Some(bridge);
+    }
+
+    /// What one seat of a bridge hears.
+    fn say_mixed(&mut self, now: Micros, bridge: &mut Bridge, seat: usize, common: &mut Common) {
+        let ix = usize::from(bridge.seats[seat].member.stream.0);
+        let listens = bridge.seats[seat].member.listens;
+        let Some(mut mouth) = self.take_mouth(ix) else {
+            return;
+        };
+        let speaks = listens && bridge.hears_any(seat);
+        let shared = mouth
+            .shared_as()
+            .filter(|_| speaks && bridge.hears_common(seat));
+        if shared.is_some() && shared == common.of {
+            self.say_common(now, ix, &mouth, common);
+        } else {
+            let mut pcm = [0_i16; FRAME_SAMPLES_MAX];
+            let n = mouth.rate_hz() as usize / 1_000 * bridge.frame_ms() as usize;
+            let n = n.min(FRAME_SAMPLES_MAX);
+            if speaks {
+                mix_at_rate(bridge, seat, mouth.rate_hz(), &mut pcm[..n]);
+            }
+            if let Some(speaks) = mouth.collect(&mut pcm, n, speaks) {
+                let n = mouth.frame_samples().min(FRAME_SAMPLES_MAX);
+                let encoded = self.say(now, ix, &mut mouth, &mut pcm[..n], speaks);
+                if shared.is_some() && !encoded.is_empty() {
+                    common.keep(shared, self.outbox.bytes(encoded));
+                }
+            }
+        }
+        self.give_mouth(ix, mouth);
+        self.tell_ended(now, self.streams[ix].ix);
+    }
+
+    /// The bytes of a packet that [`Output::Media`] names.
+    #[must_use]
+    pub fn media(&self, range: Range<usize>) -> &[u8] {
+        self.outbox.bytes(range)
+    }
+
+    /// Whether it makes frames, so that its timers must be exact.
+    #[must_use]
+    pub fn makes_frames(&self) -> bool {
+        self.frames
+    }
+
+    /// How late the frames of this tick were made, in microseconds, if there were any; once.
+    pub fn take_lateness_us(&mut self) -> Option<u64> {
+        self.late_us.take()
+    }
+}
+
+/// What all silent listeners of a bridge hear, encoded once.
+struct Common {
+    of: Option<(CodecKind, u8)>,
+    payload: [u8; ENCODED_MAX],
+    len: usize,
+}
+
+impl Common {
+    fn new() -> Self {
+        Self {
+            of: None,
+            payload: [0; ENCODED_MAX],
+            len: 0,
+        }
+    }
+
+    fn keep(&mut self, of: Option<(CodecKind, u8)>, payload: &[u8]) {
+        if let Some(place) = self.payload.get_mut(..payload.len()) {
+            place.copy_from_slice(payload);
+            (self.of, self.len) = (of, payload.len());
+        }
+    }
+}
+
+/// Mixes for a seat, converted to its mouth's rate.
+fn mix_at_rate(bridge: &mut Bridge, seat: usize, rate_hz: u32, pcm: &mut [i16]) {
+    if bridge.rate_hz() == rate_hz {
+        bridge.mix_for(seat, pcm);
+        return;
+    }
+    let mut mixed = [0_i16; FRAME_SAMPLES_MAX];
+    let mixed = &mut mixed[..bridge.frame_samples().min(FRAME_SAMPLES_MAX)];
+    bridge.mix_for(seat, mixed);
+    let from_hz = bridge.rate_hz();
+    bridge.seats[seat].outward(from_hz, rate_hz, mixed, pcm);
+}
+
+/// Converts a payload between the laws of G.711, in place.
+pub(super) fn compand(companding: Companding, payload: &mut [u8]) {
+    match companding {
+        Companding::UlawToAlaw => g711::ulaw_to_alaw(payload),
+        Companding::AlawToUlaw => g711::alaw_to_ulaw(payload),
+    }
+}
+
+fn check_voice(voice: &Voice) -> Result<(), ChangeError> {
+    if voice.hears.len() > DECODERS_MAX {
+        return Err(ChangeError::TooManyPayloadTypes);
+    }
+    let spoken = voice.speaks.iter();
+    let pts = voice.hears.iter().map(|heard| heard.pt);
+    if let Some(pt) = pts.chain(spoken.clone().map(|s| s.pt)).find(|pt| *pt > 127) {
+        return Err(ChangeError::PayloadType(pt));
+    }
+    let PlayoutBounds {
+        min_ms,
+        max_ms,
+        fixed_ms,
+    } = voice.playout;
+    if min_ms > max_ms || max_ms.max(fixed_ms.unwrap_or(0)) > DELAY_MS_MAX {
+        return Err(ChangeError::Playout(min_ms, max_ms));
+    }
+    let good = |ptime: u8| PTIME_MS.contains(&ptime) && ptime % 10 == 0;
+    match spoken.map(|s| s.ptime_ms).find(|ptime| !good(*ptime)) {
+        Some(ptime) => Err(ChangeError::Ptime(ptime)),
+        None => Ok(()),
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

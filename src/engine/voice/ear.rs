@@ -1,0 +1,74 @@
+//! What a party says, as samples.
+
+use super::api::Voice;
+use crate::audio::codec::Decoder;
+use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig, PlayoutStats, Pulled};
+use crate::engine::time::Micros;
+
+/// The static payload type of comfort noise and its clock (RFC 3389 §4).
+const COMFORT_NOISE_PT: u8 = 13;
+const COMFORT_NOISE_HZ: u32 = 8_000;
+
+/// A party's decoders behind its playout buffer.
+#[derive(Debug)]
+pub(in crate::engine) struct Ear {
+    playout: Playout,
+    rate_hz: u32,
+    /// Someone pulled; until then nothing has to be kept.
+    pub(in crate::engine) pulled_at: Micros,
+}
+
+impl Ear {
+    /// An ear for what `voice` may send, at the rate of the codec that `pt` names; `None` if that
+    /// cannot be decoded.
+    pub(in crate::engine) fn new(voice: &Voice, pt: u8, now: Micros) -> Option<Self> {
+        let rate_hz = rate_of(voice, pt)?;
+        let mut playout = Playout::new(PlayoutConfig {
+            min_ms: voice.playout.min_ms,
+            max_ms: voice.playout.max_ms,
+            fixed_ms: voice.playout.fixed_ms,
+            pcm_hz: rate_hz,
+        })
+        .ok()?;
+        for heard in &voice.hears {
+            let (pt, clock_hz) = (heard.pt, heard.codec.kind.clock_hz());
+            // One of another rate is heard by another ear, made when its first packet comes.
+            if heard.codec.pcm_hz() == rate_hz {
+                let decoder = Decoder::new(&heard.codec).ok()?;
+                playout.set_decoder(pt, clock_hz, decoder).ok()?;
+            }
+        }
+        playout
+            .set_comfort_noise(COMFORT_NOISE_PT, COMFORT_NOISE_HZ)
+            .ok()?;
+        Some(Self {
+            playout,
+            rate_hz,
+            pulled_at: now,
+        })
+    }
+
+    pub(in crate::engine) fn rate_hz(&self) -> u32 {
+        self.rate_hz
+    }
+
+    pub(in crate::engine) fn insert(&mut self, now: Micros, info: &PacketInfo, payload: &[u8]) {
+        self.playout.insert(now, info, payload);
+    }
+
+    /// One frame; `false`: there is nothing to hear.
+    pub(in crate::engine) fn pull(&mut self, now: Micros, pcm: &mut [i16]) -> bool {
+        self.pulled_at = now;
+        self.playout.pull(now, pcm) != Pulled::Idle
+    }
+
+    pub(in crate::engine) fn stats(&self) -> PlayoutStats {
+        self.playout.stats()
+    }
+}
+
+/// The sample rate at which a payload type is decoded.
+pub(in crate::engine) fn rate_of(voice: &Voice, pt: u8) -> Option<u32> {
+    let heard = voice.hears.iter().find(|heard| heard.pt == pt)?;
+    Some(heard.codec.pcm_hz())
+}

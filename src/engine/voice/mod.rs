@@ -1,0 +1,40 @@
+//! Legs that speak PCM: what a party says is decoded ([`Ear`]), what it hears is made here and
+//! encoded on its own clock ([`Mouth`]), and bridges mix the one into the other.
+
+mod api;
+mod bridge;
+mod ear;
+mod mouth;
+mod outbox;
+mod player;
+
+pub use api::*;
+pub(super) use bridge::{Bridge, convert};
+pub(super) use ear::{Ear, rate_of};
+pub(super) use mouth::{ENCODED_MAX, FRAME_SAMPLES_MAX, Mouth};
+pub(super) use outbox::Outbox;
+
+use crate::audio::resample::Resampler;
+
+/// The audio side of a stream.
+#[derive(Debug)]
+pub(super) struct VoiceState {
+    pub(super) config: Voice,
+    pub(super) ear: Option<Box<Ear>>,
+    pub(super) mouth: Option<Box<Mouth>>,
+    pub(super) bridge: Option<BridgeIx>,
+    /// From its ear's rate to that of whom it is linked to.
+    pub(super) converter: Option<(u32, Box<Resampler>)>,
+}
+
+impl VoiceState {
+    pub(super) fn new(config: Voice) -> Self {
+        Self {
+            config,
+            ear: None,
+            mouth: None,
+            bridge: None,
+            converter: None,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a party hears when we make it: frames on its own clock, encoded.
+
+use std::sync::LazyLock;
+
+use smallvec::SmallVec;
+
+use super::api::{Idle, PLAYERS_MAX, Play, PlayEnd, PlayId, PlayReport, Spoken};
+use super::player::Player;
+use crate::audio::codec::{CodecError, CodecKind, Encoder};
+use crate::audio::mix;
+use crate::engine::api::StreamIx;
+use crate::engine::time::Micros;
+
+/// Most samples of a frame: 60 ms at 48 kHz.
+pub(in crate::engine) const FRAME_SAMPLES_MAX: usize = 2_880;
+
+/// Most bytes an encoded frame takes: 60 ms of L16 at 48 kHz.
+pub(in crate::engine) const ENCODED_MAX: usize = 2 * FRAME_SAMPLES_MAX;
+
+/// After a telephone-event packet no audio is sent for this long: the event takes the audio's
+/// place (RFC 4733 §2.1), and its next packet is at most this far away.
+const HUSH_US: u64 = 60_000;
+
+/// How much lower the leg's own audio is under an overlay, in dB.
+const DUCK_DB: f32 = -12.0;
+
+static DUCKED: LazyLock<mix::Gain> = LazyLock::new(|| mix::Gain::from_db(DUCK_DB));
+
+/// How long ducking takes, in samples per kHz: 10 ms.
+const DUCK_RAMP_MS: u32 = 10;
+
+/// The frame clock, the encoder and the players of one leg.
+#[derive(Debug)]
+pub(in crate::engine) struct Mouth {
+    encoder: Encoder,
+    pub(in crate::engine) pt: u8,
+    clock_hz: u32,
+    rate_hz: u32,
+    ptime_ms: u8,
+    idle: Idle,
+    /// When the next frame is due; [`Micros::NEVER`] while frames come from a bridge.
+    pub(in crate::engine) next_at: Micros,
+    /// The linked stream that is heard.
+    pub(in crate::engine) source: Option<StreamIx>,
+    /// What is linked to this leg has to be decoded for it: it is not only a player.
+    pub(in crate::engine) recodes: bool,
+    pub(in crate::engine) players: SmallVec<[Box<Player>; 1]>,
+    duck: mix::GainRamp,
+    ducked: bool,
+    hushed_until: Micros,
+    /// In a bridge whose frames are shorter than this leg's packets: what was mixed so far.
+    pending: Vec<i16>,
+    pending_speaks: bool,
+    kind: CodecKind,
+    /// Players that ended and have not been told of.
+    pub(in crate::engine) ended: SmallVec<[(PlayReport, PlayEnd); 1]>,
+}
+
+impl Mouth {
+    /// # Errors
+    /// The codec cannot be encoded.
+    pub(in crate::engine) fn new(
+        spoken: &Spoken,
+        idle: Idle,
+        next_at: Micros,
+    ) -> Result<Self, CodecError> {
+        let encoder = Encoder::new(&spoken.codec)?;
+        Ok(Self {
+            rate_hz: encoder.pcm_hz(),
+            encoder,
+            pt: spoken.pt,
+            clock_hz: spoken.codec.kind.clock_hz(),
+            ptime_ms: spoken.ptime_ms,
+            idle,
+            next_at,
+            source: None,
+            recodes: false,
+            players: SmallVec::new(),
+            duck: mix::GainRamp::new(mix::Gain::UNITY),
+            ducked: false,
+            hushed_until: Micros::ZERO,
+            pending: Vec::new(),
+            pending_speaks: false,
+            kind: spoken.codec.kind,
+            ended: SmallVec::new(),
+        })
+    }
+
+    /// Speaks another codec from the next frame on; players go on.
+    ///
+    /// # Errors
+    /// The codec cannot be encoded; the mouth is as it was.
+    pub(in crate::engine) fn respell(
+        &mut self,
+        spoken: &Spoken,
+        idle: Idle,
+    ) -> Result<(), CodecError> {
+        let encoder = Encoder::new(&spoken.codec)?;
+        self.rate_hz = encoder.pcm_hz();
+        self.encoder = encoder;
+        self.pt = spoken.pt;
+        self.kind = spoken.codec.kind;
+        self.clock_hz = spoken.codec.kind.clock_hz();
+        self.ptime_ms = spoken.ptime_ms;
+        self.idle = idle;
+        self.pending.clear();
+        let rate_hz = self.rate_hz;
+        let ended = &mut self.ended;
+        self.players.retain(|player| {
+            let goes_on = player.set_rate(rate_hz);
+            if !goes_on {
+                ended.push((player.report(), PlayEnd::Interrupted));
+            }
+            goes_on
+        });
+        Ok(())
+    }
+
+    pub(in crate::engine) fn rate_hz(&self) -> u32 {
+        self.rate_hz
+    }
+
+    pub(in crate::engine) fn clock_hz(&self) -> u32 {
+        self.clock_hz
+    }
+
+    /// Microseconds from frame to frame.
+    pub(in crate::engine) fn period_us(&self) -> u64 {
+        u64::from(self.ptime_ms) * 1_000
+    }
+
+    /// Samples of one frame.
+    pub(in crate::engine) fn frame_samples(&self) -> usize {
+        self.frame_samples_at(self.rate_hz)
+    }
+
+    /// Samples of one frame at another rate.
+    pub(in crate::engine) fn frame_samples_at(&self, rate_hz: u32) -> usize {
+        usize::from(self.ptime_ms) * rate_hz as usize / 1_000
+    }
+
+    /// RTP clock ticks of one frame.
+    pub(in crate::engine) fn frame_ticks(&self) -> u32 {
+        u32::from(self.ptime_ms) * self.clock_hz / 1_000
+    }
+
+    /// Collects a bridge's frame; `Some` when a packet is full: whether anything in it is audible.
+    /// The packet is then `pcm[..frame_samples()]`.
+    pub(in crate::engine) fn collect(
+        &mut self,
+        pcm: &mut [i16; FRAME_SAMPLES_MAX],
+        len: usize,
+        speaks: bool,
+    ) -> Option<bool> {
+        let full = self.frame_samples().min(FRAME_SAMPLES_MAX);
+        if len == full {
+            return Some(speaks);
+        }
+        if !speaks {
+            pcm[..len].fill(0);
+        }
+        self.pending.extend_from_slice(&pcm[..len]);
+        self.pending_speaks |= speaks;
+        if self.pending.len() < full {
+            return None;
+        }
+        pcm[..full].copy_from_slice(&self.pending[..full]);
+        self.pending.clear();
+        Some(std::mem::take(&mut self.pending_speaks))
+    }
+
+    /// What an encoded frame depends on, where it depends on nothing but its samples: legs that
+    /// hear the same can be sent the same.
+    pub(in crate::engine) fn shared_as(&self) -> Option<(CodecKind, u8)> {
+        let stateless = !matches!(self.kind, CodecKind::G722 | CodecKind::Opus);
+        (stateless && self.players.is_empty() && self.duck.is_settled())
+            .then_some((self.kind, self.ptime_ms))
+    }
+
+    /// A telephone-event passes: no audio beside it.
+    pub(in crate::engine) fn hush(&mut self, now: Micros) {
+        self.hushed_until = now.plus(HUSH_US);
+    }
+
+    pub(in crate::engine) fn is_hushed(&self, now: Micros) -> bool {
+        now < self.hushed_until
+    }
+
+    /// Whether the leg's own audio is wanted: it is recoded, or lies under what is played.
+    pub(in crate::engine) fn wants_source(&self) -> bool {
+        let replaced = self.players.iter().any(|player| !player.overlay);
+        !replaced && (self.recodes || !self.players.is_empty())
+    }
+
+    /// Starts to play.
+    ///
+    /// # Errors
+    /// The play comes back: [`PLAYERS_MAX`] sound already, or its rate cannot be converted.
+    pub(in crate::engine) fn play(&mut self, play: Play) -> Result<(), ()> {
+        if self.players.len() >= PLAYERS_MAX {
+            return Err(());
+        }
+        let player = Player::new(play, self.rate_hz).ok_or(())?;
+        self.players.push(Box::new(player));
+        Ok(())
+    }
+
+    /// Stops one player, or all.
+    pub(in crate::engine) fn stop(&mut self, id: Option<PlayId>) -> bool {
+        let before = self.players.len();
+        let ended = &mut self.ended;
+        self.players.retain(|player| {
+            let stops = id.is_none_or(|id| player.id == id);
+            if stops {
+                ended.push((player.report(), PlayEnd::Interrupted));
+            }
+            !stops
+        });
+        self.players.len() < before
+    }
+
+    /// Lays what is played over (or in place of) `pcm`, one frame of the leg's own audio if
+    /// `speaks`. Returns whether there is anything to hear.
+    pub(in crate::engine) fn voice_over(&mut self, pcm: &mut [i16], speaks: bool) -> bool {
+        if !speaks {
+            pcm.fill(0);
+        }
+        self.duck_under(pcm);
+        if self.players.is_empty() {
+            return speaks;
+        }
+        if self.players.iter().any(|player| !player.overlay) {
+            pcm.fill(0);
+        }
+        let mut played = [0_i16; FRAME_SAMPLES_MAX];
+        let mut sum = [0_i32; FRAME_SAMPLES_MAX];
+        let n = pcm.len().min(FRAME_SAMPLES_MAX);
+        mix::add(&mut sum[..n], pcm);
+        let ended = &mut self.ended;
+        self.players.retain(|player| {
+            let filled = player.fill(&mut played[..n]);
+            mix::add(&mut sum[..n], &played[..filled]);
+            player.frames += u32::from(filled > 0);
+            if filled < n {
+                ended.push((player.report(), PlayEnd::Completed));
+            }
+            filled == n
+        });
+        mix::all(&sum[..n], pcm);
+        true
+    }
+
+    fn duck_under(&mut self, pcm: &mut [i16]) {
+        let ducked = self.players.iter().any(|player| player.overlay);
+        let gain = match ducked {
+            true => *DUCKED,
+            false => mix::Gain::UNITY,
+        };
+        if std::mem::replace(&mut self.ducked, ducked) != ducked {
+            self.duck.start(gain, DUCK_RAMP_MS * self.rate_hz / 1_000);
+        }
+        self.duck.apply(pcm);
+    }
+
+    /// Whether a frame with nothing to hear is sent all the same.
+    pub(in crate::engine) fn fills_silence(&self) -> bool {
+        self.idle == Idle::Silence
+    }
+
+    /// Encodes one frame; 0 bytes: the codec has nothing to send (DTX).
+    pub(in crate::engine) fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> usize {
+        self.encoder.encode(pcm, out).unwrap_or(0)
+    }
+
+    /// Tells the encoder how much of it is lost on its way, in thousandths.
+    pub(in crate::engine) fn set_loss(&mut self, permille: u16) {
+        self.encoder.set_loss(permille);
+    }
+}

@@ -1,0 +1,85 @@
+//! Packets that a call made and that wait to be sent; their memory is used again and again.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::engine::api::PortHandle;
+use crate::engine::egress::Outgoing;
+
+/// Bytes of an RTP header without CSRC and extension (RFC 3550 §5.1).
+const HEADER_LEN: usize = 12;
+
+/// Version 2, no padding, no extension, no CSRC.
+const FIRST_OCTET: u8 = 0b1000_0000;
+
+const MARKER: u8 = 0b1000_0000;
+
+/// Made and not yet sent.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Outbox {
+    bytes: Vec<u8>,
+    packets: Vec<Waiting>,
+    next: usize,
+}
+
+/// One packet that waits.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Waiting {
+    pub(in crate::engine) port: PortHandle,
+    pub(in crate::engine) to: SocketAddr,
+    pub(in crate::engine) range: Range<usize>,
+}
+
+impl Outbox {
+    /// Writes a packet and returns where its payload lies. O(its length); allocates only while it grows beyond what it ever was.
+    pub(in crate::engine) fn push(
+        &mut self,
+        port: PortHandle,
+        to: SocketAddr,
+        pt: u8,
+        numbers: &Outgoing,
+        payload: &[u8],
+    ) -> Range<usize> {
+        let start = self.bytes.len();
+        let second = pt | if numbers.marker { MARKER } else { 0 };
+        self.bytes.extend_from_slice(&[FIRST_OCTET, second]);
+        self.bytes.extend_from_slice(&numbers.seq.0.to_be_bytes());
+        self.bytes
+            .extend_from_slice(&numbers.timestamp.0.to_be_bytes());
+        self.bytes.extend_from_slice(&numbers.ssrc.to_be_bytes());
+        self.bytes.extend_from_slice(payload);
+        self.packets.push(Waiting {
+            port,
+            to,
+            range: start..self.bytes.len(),
+        });
+        start + HEADER_LEN..self.bytes.len()
+    }
+
+    /// Length of a packet with such a payload.
+    pub(in crate::engine) fn packet_len(payload_len: usize) -> usize {
+        HEADER_LEN + payload_len
+    }
+
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// The next to send. The bytes of all stay until `None` was returned.
+    pub(in crate::engine) fn pop(&mut self) -> Option<Waiting> {
+        let packet = self.packets.get(self.next).cloned();
+        match packet {
+            Some(_) => self.next += 1,
+            None => {
+                self.bytes.clear();
+                self.packets.clear();
+                self.next = 0;
+            }
+        }
+        packet
+    }
+
+    pub(in crate::engine) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or(&[])
+    }
+}
