@@ -20,8 +20,8 @@ fn packet() -> [u8; 172] {
     packet
 }
 
-fn home(ix: u8) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, ix], 4_000))
+fn home(ix: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, ix.to_be_bytes()[1]], 4_000))
 }
 
 fn call(privacy: Privacy, now: Instant) -> Call {
@@ -56,7 +56,7 @@ fn call(privacy: Privacy, now: Instant) -> Call {
         };
         changes.push(Change::AddStream(config));
         let remote = Remote {
-            rtp: Some(home(ix as u8)),
+            rtp: Some(home(ix)),
             rtcp: None,
             mux: true,
             learn,

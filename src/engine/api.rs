@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Play, PlayId, PlayReport, Via,
     Voice,
@@ -467,6 +468,8 @@ pub struct StreamReport {
     pub closed: bool,
     /// Refused datagrams by [`DropReason`] (index is the discriminant).
     pub drops: [u32; DropReason::ALL.len()],
+    /// Its playout buffer, while what it sends is decoded.
+    pub playout: Option<PlayoutStats>,
 }
 
 /// Reception quality of one SSRC (RFC 3550 appendix A.3 and A.8).

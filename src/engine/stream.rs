@@ -11,6 +11,7 @@ use super::api::{
 };
 use super::egress::Egress;
 use super::latch::Latch;
+use super::playout::PlayoutStats;
 use super::stats::Sources;
 use super::time::{Micros, low32};
 use super::voice::{Via, VoiceState};
@@ -262,6 +263,15 @@ impl Stream {
         }
     }
 
+    /// Lets the encoder know how much of it the party loses (RFC 3550 §6.4.1, in 256ths).
+    pub(super) fn observe_loss(&mut self, fraction_lost: u8) {
+        let permille = u16::from(fraction_lost) * 125 / 32;
+        let voice = self.voice.as_mut();
+        if let Some(mouth) = voice.and_then(|voice| voice.mouth.as_mut()) {
+            mouth.set_loss(permille);
+        }
+    }
+
     /// Notes the payload type of an accepted packet.
     #[inline]
     pub(super) fn observe_pt(&mut self, pt: u8, event: bool) {
@@ -275,6 +285,11 @@ impl Stream {
         if self.pt.replace(pt).is_some() {
             self.pt_changes = self.pt_changes.saturating_add(1);
         }
+    }
+
+    fn playout(&self) -> Option<PlayoutStats> {
+        let ear = self.voice.as_ref()?.ear.as_ref()?;
+        Some(ear.stats())
     }
 
     pub(super) fn report(&self, created: Instant) -> StreamReport {
@@ -305,6 +320,7 @@ impl Stream {
             receives: self.flags.receives,
             closed: self.flags.closed,
             drops: self.drops,
+            playout: self.playout(),
         }
     }
 }

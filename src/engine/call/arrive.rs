@@ -59,7 +59,7 @@ impl Call {
         }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),
-            _ if self.is_bridged(ix) => self.to_bridge(now, ix, &mut packet),
+            _ if self.is_bridged(ix) => self.seat(now, ix, &mut packet),
             _ => {
                 let begins = continuity == Continuity::First || silent_us >= HEARD_HOLD_US;
                 self.route(now, ix, &mut packet, begins)
@@ -85,10 +85,11 @@ impl Call {
             .to
             .ok_or(DropReason::NoSink)?;
         let (kind, made) = self.gate(now, ix, to, packet, begins)?;
-        if made && !kind.event {
-            if let Some(taken) = self.recode(now, ix, to, kind.via, packet) {
-                return taken.map(|()| Routed::Taken);
-            }
+        if made
+            && !kind.event
+            && let Some(taken) = self.recode(now, ix, to, kind.via, packet)
+        {
+            return taken.map(|()| Routed::Taken);
         }
         let incoming = incoming(ix, packet, kind.clock_hz);
         let speaks = self.streams[usize::from(to.0)].flags.speaks;
@@ -169,7 +170,7 @@ impl Call {
     }
 
     /// A packet of a party whose voice is mixed.
-    fn to_bridge(
+    fn seat(
         &mut self,
         now: Micros,
         ix: StreamIx,

@@ -42,6 +42,7 @@ impl Call {
             for block in packet.report_blocks() {
                 if block.ssrc == stream.egress.ssrc {
                     stream.observe_report(now, &block);
+                    stream.observe_loss(block.fraction_lost);
                 }
             }
             if packet.kind() == PacketType::Bye

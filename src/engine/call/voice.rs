@@ -677,7 +677,7 @@ fn check_voice(voice: &Voice) -> Result<(), ChangeError> {
     if min_ms > max_ms || max_ms.max(fixed_ms.unwrap_or(0)) > DELAY_MS_MAX {
         return Err(ChangeError::Playout(min_ms, max_ms));
     }
-    let good = |ptime: u8| PTIME_MS.contains(&ptime) && ptime % 10 == 0;
+    let good = |ptime: u8| PTIME_MS.contains(&ptime) && ptime.is_multiple_of(10);
     match spoken.map(|s| s.ptime_ms).find(|ptime| !good(*ptime)) {
         Some(ptime) => Err(ChangeError::Ptime(ptime)),
         None => Ok(()),
