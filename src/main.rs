@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use crosspoint::control::config::{Config, Settings};
 use crosspoint::control::serve;
-use crosspoint::tools::{bench, call, ctl, print};
+use crosspoint::tools::{bench, call, ctl, print, replay};
 
 /// The control side makes and drops many small things per command; measured by
 /// `crosspoint bench setup`, CPU per call fell with it from 0.6 to 0.4 of rtpengine's.
@@ -41,6 +41,8 @@ enum Command {
     Call(call::CallArgs),
     /// Measure this machine: relay and setup, beside rtpengine where it is installed
     Bench(bench::BenchArgs),
+    /// Play a captured RTP stream as the switch would: what was heard, and what was lost
+    Replay(replay::ReplayArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Replay(args) => replay::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod call;
 pub mod ctl;
 pub mod ng_client;
+pub mod replay;
 mod sdp;
 mod wav;
 

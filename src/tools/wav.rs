@@ -67,11 +67,19 @@ fn parse(bytes: &[u8]) -> Result<Vec<i16>> {
 /// # Errors
 /// When the file cannot be written or the samples exceed what its header can say.
 pub(crate) fn write(path: &Path, samples: &[i16]) -> Result<()> {
-    std::fs::write(path, render(samples)?)
+    write_at(path, samples, RATE_HZ)
+}
+
+/// Writes samples of another rate.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_at(path: &Path, samples: &[i16], rate_hz: u32) -> Result<()> {
+    std::fs::write(path, render(samples, rate_hz)?)
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn render(samples: &[i16]) -> Result<Vec<u8>> {
+fn render(samples: &[i16], rate_hz: u32) -> Result<Vec<u8>> {
     let data = u32::try_from(samples.len() * 2).context("too long for a WAV file")?;
     let mut out = Vec::with_capacity(HEADER_BYTES + samples.len() * 2);
     out.extend_from_slice(b"RIFF");
@@ -81,7 +89,7 @@ fn render(samples: &[i16]) -> Result<Vec<u8>> {
     for half in [1_u16, 1] {
         out.extend_from_slice(&half.to_le_bytes());
     }
-    for word in [RATE_HZ, RATE_HZ * 2] {
+    for word in [rate_hz, rate_hz * 2] {
         out.extend_from_slice(&word.to_le_bytes());
     }
     for half in [2_u16, 16] {
@@ -100,19 +108,19 @@ mod tests {
     #[test]
     fn reads_back_what_it_writes() {
         let samples = [0, 1, -1, i16::MAX, i16::MIN];
-        assert_eq!(parse(&render(&samples).unwrap()).unwrap(), samples);
+        assert_eq!(parse(&render(&samples, RATE_HZ).unwrap()).unwrap(), samples);
     }
 
     #[test]
     fn skips_chunks_it_does_not_know() {
-        let plain = render(&[7, 8]).unwrap();
+        let plain = render(&[7, 8], RATE_HZ).unwrap();
         let with_list = [&plain[..36], b"LIST\x03\0\0\0abc\0", &plain[36..]].concat();
         assert_eq!(parse(&with_list).unwrap(), [7, 8]);
     }
 
     #[test]
     fn a_broken_file_is_an_error_and_never_a_panic() {
-        let whole = render(&[1, 2, 3]).unwrap();
+        let whole = render(&[1, 2, 3], RATE_HZ).unwrap();
         for end in 0..HEADER_BYTES {
             assert!(parse(&whole[..end]).is_err(), "{end} bytes were accepted");
         }
