@@ -4,10 +4,13 @@
 //! Each takes any bytes, and panics only if a promise of the code under test is broken.
 
 use crate::audio::clip::{self, CLIP_BYTES_MAX, Clip};
+use crate::audio::codec as audio_codec;
 use crate::audio::codec::{CodecConfig, CodecKind, Decoder};
 use crate::audio::opus::{Fmtp, OpusConfig, PACKET_MS_MAX};
 use crate::control::ng::request::Request;
 use crate::control::ng::{join_datagram, split_datagram};
+use crate::engine::Micros;
+use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig};
 use crate::wire::bencode::{self, Scanner};
 use crate::wire::ng::{self, Encoding};
 use crate::wire::rtcp::{Compound, ReportedMap, SenderMap};
@@ -15,6 +18,70 @@ use crate::wire::rtp::{FIXED_HEADER_LEN, RtpHeader, RtpPacket};
 use crate::wire::sdp::{Description, Media, MediaRewrite, OriginPolicy, Rewrite, SdpError};
 use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 use std::net::{IpAddr, Ipv4Addr};
+
+/// Playout: operations of four octets and payloads, on a jitter buffer with PCMU, Opus and comfort
+/// noise. It never panics, fills what is pulled, and its books balance.
+pub fn playout(data: &[u8]) {
+    let config = PlayoutConfig {
+        pcm_hz: 8_000,
+        ..PlayoutConfig::default()
+    };
+    let mut playout = Playout::new(config).expect("a usual configuration");
+    let mut opus = audio_codec::CodecConfig::new(audio_codec::CodecKind::Opus);
+    opus.opus.pcm_hz = 8_000;
+    let pcmu = audio_codec::CodecConfig::new(audio_codec::CodecKind::Pcmu);
+    for (pt, clock_hz, config) in [(0, 8_000, pcmu), (111, 48_000, opus)] {
+        let decoder = audio_codec::Decoder::new(&config).expect("a usual decoder");
+        playout
+            .set_decoder(pt, clock_hz, decoder)
+            .expect("the rates agree");
+    }
+    playout.set_comfort_noise(13, 8_000).expect("in range");
+    let (mut now_us, mut pulls, mut seq, mut timestamp) = (0_u64, 0, 0_u16, 0_u32);
+    let mut out = [0; 480];
+    let mut rest = data;
+    while let Some((&[what, a, b, c], after)) = rest.split_first_chunk() {
+        rest = after;
+        now_us += u64::from(a) * 250;
+        if what & 1 == 0 {
+            playout.pull(Micros(now_us), &mut out[..80 * usize::from(1 + b % 6)]);
+            pulls += 1;
+            if pulls > FUZZ_PULLS_MAX {
+                break;
+            }
+            continue;
+        }
+        let payload = &rest[..usize::from(c).min(rest.len())];
+        rest = &rest[payload.len()..];
+        seq = seq.wrapping_add(1);
+        timestamp = timestamp.wrapping_add(160);
+        // The upper bits say what is unusual: another number, time, source or payload type.
+        let jump = u32::from(b) << (what >> 3 & 0b1_1000);
+        match what >> 1 & 7 {
+            1 => seq = seq.wrapping_add(u16::from(b) << (what >> 4 & 8)),
+            2 => timestamp = timestamp.wrapping_add(jump),
+            3 => timestamp = timestamp.wrapping_sub(jump),
+            _ => {}
+        }
+        let info = PacketInfo {
+            ssrc: u32::from(what >> 1 & 7 == 4),
+            seq: SequenceNumber(seq),
+            timestamp: RtpTimestamp(timestamp),
+            pt: [0, 0, 0, 0, 0, 111, 13, 9][usize::from(what >> 1 & 7)],
+            marker: what & 0x80 != 0,
+        };
+        playout.insert(Micros(now_us), &info, payload);
+    }
+    let s = playout.stats();
+    let unheard = s.duplicate + s.late + s.stray + s.unknown_pt + s.discarded + s.undecodable;
+    assert!(
+        s.played + unheard + u64::from(s.waiting) <= s.received,
+        "{s:?}"
+    );
+}
+
+/// Pulls of one input; more only make the fuzzer slow.
+const FUZZ_PULLS_MAX: u32 = 2_000;
 
 /// Bencode: decoding, encoding and scanning agree.
 pub fn bencode(data: &[u8]) {

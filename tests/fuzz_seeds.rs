@@ -14,6 +14,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("ng_json", fuzzing::ng_json),
     ("ogg_opus", fuzzing::ogg_opus),
     ("opus_payload", fuzzing::opus_payload),
+    ("playout", fuzzing::playout),
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),
