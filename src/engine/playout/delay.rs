@@ -1,17 +1,17 @@
 //! How long to hold packets back: learned from when they came.
 //!
-//! A packet's *transit* is its arrival minus its media time: the unknown clock offset, the network's
-//! constant delay and its jitter. The fastest transit of the last second is the *base*; it follows
-//! clock drift and route changes by itself. A packet's *relative delay* is its transit above the
-//! base.
+//! A packet's *transit* is its arrival minus its media time: the unknown clock offset, the
+//! network's constant delay and its jitter. The fastest transit of the last second is the *base*;
+//! it follows clock drift and route changes by itself. A packet's *relative delay* is its transit
+//! above the base.
 //!
 //! The model is NetEQ's (a histogram of relative delay with forgetting, and a quantile of it), with
 //! one change that pays for the others: what is counted is not late packets but *ruptures*. When a
-//! burst holds up ten packets and the player waits for the first, the other nine are in time, so one
-//! burst is one audible event, however many packets it holds. A delay `d` ruptures where relative
-//! delay rises from at most `d` to above it. The histogram counts these upward crossings for all `d`
-//! at once; two suffix sums over it give, for each `d`, how often the player would run dry and for
-//! how long. The target is the smallest delay that keeps both rates below their limits.
+//! burst holds up ten packets and the player waits for the first, the other nine are in time, so
+//! one burst is one audible event, however many packets it holds. A delay `d` ruptures where
+//! relative delay rises from at most `d` to above it. The histogram counts these upward crossings
+//! for all `d` at once; two suffix sums over it give, for each `d`, how often the player would run
+//! dry and for how long. The target is the smallest delay that keeps both rates below their limits.
 
 /// Width of a histogram bin.
 const BIN_US: i64 = 2_000;
@@ -33,8 +33,8 @@ const FORGET: f32 = 0.9994;
 /// hiccup would rule the first half minute.
 const PRIOR_PACKETS: f32 = 50.0;
 
-/// What is assumed to be needed at first, and how many ruptures of a lesser delay are assumed: it is
-/// let go after some two seconds in which nothing happened.
+/// What is assumed to be needed at first, and how many ruptures of a lesser delay are assumed: it
+/// is let go after some two seconds in which nothing happened.
 const START_US: i64 = 40_000;
 const PRIOR_RUPTURES: f32 = RUPTURES_MAX * (PRIOR_PACKETS + 100.0);
 

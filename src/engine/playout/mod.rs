@@ -83,6 +83,9 @@ const OVERRUN_US: i64 = 60_000;
 /// Sound that must pass between two changes of length, when little is to change.
 const PACE_MS: i64 = 60;
 
+/// Sound that must pass before another try when this sound did not allow it, without urgency.
+const PATIENCE_MS: i64 = 100;
+
 /// Excess of delay per step of pace: twice this halves the pace, and so on.
 const PACE_STEP_US: i64 = 15_000;
 
@@ -596,8 +599,9 @@ impl<V: Voice> Playout<V> {
             self.stretcher.lengthen(&mut self.ahead, most)
         };
         let Some(changed) = changed else {
-            // Other sound may be there soon.
-            self.since_stretch -= self.timeline.samples(PIECE_MS * 1_000);
+            // Other sound may be there soon; a search that finds nothing costs more than a decode.
+            let patience_ms = if urgent { PIECE_MS } else { PATIENCE_MS };
+            self.since_stretch -= self.timeline.samples(patience_ms * 1_000);
             return Pulled::Idle;
         };
         self.since_stretch = 0;

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::trace::{self, Dice, Fixed60, NetEqLike, PACKETS, PTIME_US, Schedule, Score, Trace};
 use super::*;
-use crate::audio::codec::{CodecConfig, CodecKind, Encoder};
+#[cfg(feature = "opus")]
+use crate::audio::codec::Encoder;
+use crate::audio::codec::{CodecConfig, CodecKind};
 use crate::audio::g711;
 
 const FRAME: usize = 160;
@@ -450,6 +452,7 @@ fn random_life(seed: u64, pulls: usize) {
     );
 }
 
+#[cfg(feature = "opus")]
 #[test]
 fn opus_restores_a_lost_packet_from_the_next() {
     let mut config = CodecConfig::new(CodecKind::Opus);

@@ -227,8 +227,8 @@ impl Schedule for Fixed60 {
 }
 
 /// NetEQ's delay manager by its published constants: relative delay over the fastest packet of the
-/// last two seconds, 20 ms bins, forgetting .983 (faster at first), quantile .95. Of each 500 ms the
-/// largest delay enters the histogram; or, as it was in earlier versions, every packet's.
+/// last two seconds, 20 ms bins, forgetting .983 (faster at first), quantile .95. Of each 500 ms
+/// the largest delay enters the histogram; or, as it was in earlier versions, every packet's.
 pub(super) struct NetEqLike {
     resample_us: i64,
     history: std::collections::VecDeque<(i64, i64)>,

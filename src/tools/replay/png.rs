@@ -260,7 +260,7 @@ mod tests {
                 }
             };
             match symbol {
-                0..=255 => out.push(symbol as u8),
+                0..=255 => out.push(u8::try_from(symbol).unwrap()),
                 256 => return out,
                 _ => {
                     let count = if (265..285).contains(&symbol) {
