@@ -102,6 +102,20 @@ fn goes_on_relaying_when_the_engine_pins_the_ports() {
     assert_eq!(counters.pin_errors.get(), 0);
 }
 
+/// Whether nothing waits in the socket on this IPv4 port: the kernel's own table says so, however
+/// busy the machine is.
+fn is_drained(port: SocketAddr) -> bool {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let local = format!(":{:04X}", port.port());
+    let mut queues = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let address = fields.nth(1)?;
+        let queues = fields.nth(2)?;
+        address.ends_with(&local).then_some(queues)
+    });
+    queues.all(|queue| queue.ends_with(":00000000"))
+}
+
 /// rtpengine 10.5 loses a stream for ever when one burst fills its socket's queue.
 #[test]
 fn a_burst_of_20000_packets_into_one_port_mutes_nothing() {
@@ -113,7 +127,7 @@ fn a_burst_of_20000_packets_into_one_port_mutes_nothing() {
     for _ in 0..20_000 {
         attacker.send_to(&rtp(9, 1), pair.at_a).unwrap();
     }
-    // What the burst left in the queue is in front of this packet; nothing else may be.
+    eventually("the burst has been read", || is_drained(pair.at_a));
     pair.relays(6, 100);
     // The same by the party itself, whose packets are relayed: b's own queue may overflow.
     for seq in 0..20_000u16 {
@@ -121,12 +135,7 @@ fn a_burst_of_20000_packets_into_one_port_mutes_nothing() {
             .send_to(&rtp(1, 200u16.wrapping_add(seq)), pair.at_a)
             .unwrap();
     }
-    let counters = worker.counters();
-    let mut last = 0;
-    eventually("the burst has been relayed", || {
-        let now = counters.packets_in.get();
-        std::mem::replace(&mut last, now) == now
-    });
+    eventually("the burst has been relayed", || is_drained(pair.at_a));
     pair.b.set_nonblocking(true).unwrap();
     while pair.b.recv(&mut [0; 2048]).is_ok() {}
     pair.b.set_nonblocking(false).unwrap();

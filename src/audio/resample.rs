@@ -378,8 +378,8 @@ fn fraction_bits(phases: &[Vec<f64>]) -> u32 {
     if peak < 0.99 && worst < 1.98 { 15 } else { 14 }
 }
 
-/// Rounds coefficients to the nearest, but makes their sum exactly 1 by rounding the other way those
-/// that were least sure.
+/// Rounds coefficients to the nearest, but makes their sum exactly 1 by rounding the other way
+/// those that were least sure.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

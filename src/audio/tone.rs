@@ -882,7 +882,11 @@ mod tests {
         #[test]
         fn frame_borders_and_start_offsets_leave_no_trace(
             plan in prop::sample::select(vec![
-                "in-ringback", "gb-congestion", "sit", "480+620/30/20,400*25/45/10,0/15!", "us-dial",
+                "in-ringback",
+                "gb-congestion",
+                "sit",
+                "480+620/30/20,400*25/45/10,0/15!",
+                "us-dial",
             ]),
             rate in prop::sample::select(RATES_HZ.to_vec()),
             start_ms in 0..7_000u64,

@@ -581,7 +581,8 @@ pub enum ChangeError {
     /// [`DELAY_MS_MAX`](super::playout::DELAY_MS_MAX).
     #[error("a playout delay from {0} to {1} ms is not possible")]
     Playout(u16, u16),
-    /// [`PLAYERS_MAX`](super::PLAYERS_MAX) sounds are played already, or the sound's rate cannot be converted.
+    /// [`PLAYERS_MAX`](super::PLAYERS_MAX) sounds are played already, or the sound's rate cannot be
+    /// converted.
     #[error("stream {0:?} cannot play one more sound, or not this one")]
     Play(StreamIx),
     /// In another bridge, or twice in this one.

@@ -31,7 +31,8 @@ pub(in crate::engine) struct Waiting {
 }
 
 impl Outbox {
-    /// Writes a packet and returns where its payload lies. O(its length); allocates only while it grows beyond what it ever was.
+    /// Writes a packet and returns where its payload lies. O(its length); allocates only while it
+    /// grows beyond what it ever was.
     pub(in crate::engine) fn push(
         &mut self,
         port: PortHandle,

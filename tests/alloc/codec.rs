@@ -1,38 +1,10 @@
 //! Codecs allocate when they are made and never after. (What libopus itself takes is not seen
 //! here: it says that it takes nothing but stack.)
-#![allow(
-    unsafe_code,
-    reason = "a counting global allocator is unsafe by its trait"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use crosspoint::audio::codec::{CodecConfig, CodecKind, Decoder, Encoder};
 use crosspoint::audio::comfort::{Analyser, Generator};
 
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every method hands its arguments unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::CALLS;
 
 /// Everything a codec does in a call, from the first frame on.
 fn work(encoder: &mut Encoder, decoder: &mut Decoder, pcm: &[i16]) {

@@ -1,39 +1,11 @@
 //! A jitter buffer allocates when it is made and while its packets first pile up, and never after.
-#![allow(
-    unsafe_code,
-    reason = "a counting global allocator is unsafe by its trait"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use crosspoint::audio::codec::{CodecConfig, CodecKind, Decoder};
 use crosspoint::engine::Micros;
 use crosspoint::engine::playout::{PacketInfo, Playout, PlayoutConfig};
 use crosspoint::wire::seq::{RtpTimestamp, SequenceNumber};
 
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every method hands its arguments unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::CALLS;
 
 /// A second of 20 ms packets, some lost, some in a burst, with a pause and comfort noise.
 fn second(playout: &mut Playout, second: u32) {
