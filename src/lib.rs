@@ -7,11 +7,12 @@
 //! | [`control`] | how others command the switch: ng (bencode, JSON), HTTP, WebSocket, metrics, configuration |
 //! | [`switch`] | the one typed API: offer/answer negotiation, call registry, placement, admission |
 //! | [`plane`] | pinned worker threads, sockets, ports; all system calls and all `unsafe` |
-//! | [`engine`] | sans-IO calls and legs: latch, routes, egress clock, statistics, timers |
-//! | [`audio`] | signal maths: G.711 |
+//! | [`engine`] | sans-IO calls and legs: latch, routes, egress clock, playout, bridges, players, statistics |
+//! | [`audio`] | signal maths: codecs, concealment, resampling, mixing, tones, files of sound |
 //! | [`wire`] | formats: RTP, RTCP, SDP, bencode, JSON; no I/O, no clock, no allocation per packet |
 //!
-//! Beside the house stands [`tools`]: clients of a running switch (load generator, call driver).
+//! Beside the house stands [`tools`]: clients of a running switch (load generator, call
+//! driver), and the replay of captures.
 //!
 //! Start reading at [`engine`] for what happens to a packet, and at [`switch`] for what happens to
 //! a call. The invariants the tests name are in `docs/architecture.md`.
