@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use crosspoint::audio::level::{SpeakerScore, SpeechDetector, choose_loudest};
 use crosspoint::audio::mix::{self, Gain, GainRamp};
 use crosspoint::audio::progress::ProgressDetector;
-use crosspoint::audio::resample::{DriftResampler, Resampler};
+use crosspoint::audio::resample::Resampler;
 use crosspoint::audio::tone::{ToneGenerator, TonePlan};
 use crosspoint::audio::{g711, level};
 
@@ -118,16 +118,6 @@ fn resampling(criterion: &mut Criterion) {
             bench.iter(|| resampler.process(black_box(&input), &mut output));
         });
     }
-    let mut drift = DriftResampler::new();
-    drift.set_ppm(130.0);
-    let input = talker(1, 9_000, 162);
-    let mut output = [0; FRAME];
-    group.bench_function("drift, 8000", |bench| {
-        bench.iter(|| {
-            let needed = drift.needed(FRAME);
-            drift.process(black_box(&input[..needed]), &mut output)
-        });
-    });
     group.finish();
 }
 

@@ -1,6 +1,6 @@
-//! Sample-rate conversion: fixed ratios between the four telephony rates, and drift between clocks.
+//! Sample-rate conversion: fixed ratios between the four telephony rates.
 //!
-//! Both converters are linear-phase FIR filters made with a Kaiser window (J. F. Kaiser, 1974) and
+//! The converters are linear-phase FIR filters made with a Kaiser window (J. F. Kaiser, 1974) and
 //! run in integers, so the output depends only on the samples, never on how they were cut into
 //! frames nor on the processor.
 //!
@@ -9,7 +9,6 @@
 //! | between 8 kHz and any other | 3.4 kHz | below −60 dB | 3 ms |
 //! | 16 kHz and more | 7 kHz | below −60 dB | 2 ms |
 //! | 24 kHz and 48 kHz | 10.5 kHz | below −60 dB | 1.3 ms |
-//! | drift, any rate | 0.85 of half the rate | below −60 dB in the pass band | 16 samples |
 //!
 //! A tone just above half the lower rate is already gone: nothing folds back, not even into the
 //! band above the pass band.
@@ -19,10 +18,6 @@ use std::sync::OnceLock;
 
 /// The rates between which [`Resampler`] converts, in Hz.
 pub const RATES_HZ: [u32; 4] = [8_000, 16_000, 24_000, 48_000];
-
-/// Largest correction of [`DriftResampler`], parts per million either way. Crystals in phones stay
-/// below 100; 500 allows for sound cards and virtual machines.
-pub const DRIFT_PPM_MAX: f32 = 500.0;
 
 /// Input samples that are worked on at once: 20 ms at 48 kHz.
 const BLOCK: usize = 960;
@@ -195,146 +190,6 @@ impl Kernel {
     }
 }
 
-/// Follows a clock that runs a little faster or slower than ours, by interpolating between samples.
-///
-/// The rate may change before any frame: only the speed at which the read position advances
-/// changes, never the position, so there is no click. At 0 ppm from the start it is a plain delay
-/// of 16 samples, bit exact.
-#[derive(Debug, Clone)]
-pub struct DriftResampler {
-    table: &'static [i16],
-    /// One sample more than the filter needs (an output may be left for the next call), then a
-    /// block.
-    window: Box<[i16]>,
-    /// Read position from the start of `window`'s second sample, in 2⁻³² samples.
-    position: u64,
-    /// Advance per output, in 2⁻³² samples.
-    step: u64,
-}
-
-impl DriftResampler {
-    /// A corrector at 0 ppm that has heard silence. Allocates once (about 2 kB).
-    #[must_use]
-    pub fn new() -> Self {
-        static TABLE: OnceLock<Vec<i16>> = OnceLock::new();
-        Self {
-            table: TABLE.get_or_init(drift_table),
-            window: vec![0; DRIFT_TAPS + BLOCK].into_boxed_slice(),
-            position: ONE,
-            step: ONE,
-        }
-    }
-
-    /// Delay of the signal in samples (half the filter).
-    #[must_use]
-    pub const fn delay_samples(&self) -> usize {
-        DRIFT_TAPS / 2
-    }
-
-    /// How much faster than ours the incoming clock is, in parts per million: positive makes
-    /// fewer samples than came in. Clamped to ±[`DRIFT_PPM_MAX`]; not a number means 0.
-    pub fn set_ppm(&mut self, ppm: f32) {
-        let ppm = if ppm.is_nan() { 0.0 } else { ppm };
-        let ppm = ppm.clamp(-DRIFT_PPM_MAX, DRIFT_PPM_MAX);
-        self.step = fixed_32(1.0 + f64::from(ppm) * 1e-6);
-    }
-
-    /// Input samples that [`process`](Self::process) needs to write exactly `output_len`.
-    #[must_use]
-    pub fn needed(&self, output_len: usize) -> usize {
-        if output_len == 0 {
-            return 0;
-        }
-        let last = self.position + (output_len as u64 - 1) * self.step;
-        high_word(last)
-    }
-
-    /// Takes all of `input`; fills `output` as far as the samples reach, at most one sample being
-    /// left for the next call. Returns how many samples were written.
-    ///
-    /// With `input` of [`needed`](Self::needed)`(output.len())` samples it fills `output` exactly;
-    /// with a fixed input, `output` needs one sample more per 2000 (at least one more).
-    ///
-    /// # Panics
-    /// If `output` is too short for the samples.
-    pub fn process(&mut self, input: &[i16], output: &mut [i16]) -> usize {
-        let mut written = 0;
-        for block in input.chunks(BLOCK) {
-            self.window[DRIFT_TAPS..DRIFT_TAPS + block.len()].copy_from_slice(block);
-            let end = (block.len() as u64 + 1) << 32;
-            while self.position < end && written < output.len() {
-                output[written] = self.interpolate();
-                written += 1;
-                self.position += self.step;
-            }
-            let passed = (block.len() as u64) << 32;
-            assert!(self.position >= passed, "drift: output is too short");
-            self.position -= passed;
-            self.window
-                .copy_within(block.len()..block.len() + DRIFT_TAPS, 0);
-        }
-        written
-    }
-
-    /// Forgets what was heard; the rate stays.
-    pub fn reset(&mut self) {
-        self.window.fill(0);
-        self.position = ONE;
-    }
-
-    /// The signal at the read position: two neighbouring phases, and a line between them.
-    fn interpolate(&self) -> i16 {
-        let at = high_word(self.position);
-        let window = &self.window[at..at + DRIFT_TAPS];
-        let fraction = self.position & (ONE - 1);
-        let phase = high_word(fraction << DRIFT_PHASE_BITS);
-        let rest = i64::from(low_word((fraction << DRIFT_PHASE_BITS) & (ONE - 1)) >> 1);
-        let pair = &self.table[phase * DRIFT_TAPS..][..2 * DRIFT_TAPS];
-        let (before, after) = pair.split_at(DRIFT_TAPS);
-        let (before, after) = (
-            i64::from(dot(window, before)),
-            i64::from(dot(window, after)),
-        );
-        // Below 2³⁰ each, and 31 bits of fraction: the product stays below 2⁶³.
-        let sum = before + (((after - before) * rest) >> 31);
-        saturate((sum + (1 << (DRIFT_SHIFT - 1))) >> DRIFT_SHIFT)
-    }
-}
-
-impl Default for DriftResampler {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// One sample, in units of the read position.
-const ONE: u64 = 1 << 32;
-
-/// Filter length of the drift corrector: 65 dB with a pass band of 0.85 of half the rate.
-const DRIFT_TAPS: usize = 32;
-
-/// 2⁷ phases: a line between neighbours then errs by less than −80 dB of any speech.
-const DRIFT_PHASE_BITS: u32 = 7;
-
-/// Fraction bits of its coefficients: phase 0 is exactly 1.
-const DRIFT_SHIFT: u32 = 14;
-
-/// All phases and, so that the last has a neighbour, the first one a sample later.
-fn drift_table() -> Vec<i16> {
-    let phases = 1u32 << DRIFT_PHASE_BITS;
-    let half = f64::from(u32::try_from(DRIFT_TAPS / 2).expect("a small constant"));
-    (0..=phases)
-        .flat_map(|phase| {
-            let offset = f64::from(phase) / f64::from(phases) + half - 1.0;
-            let tap = |ix: usize| {
-                let at = ix as f64 - offset;
-                sinc(at) * kaiser(at / half)
-            };
-            quantised(&normalised((0..DRIFT_TAPS).map(tap).collect()), DRIFT_SHIFT)
-        })
-        .collect()
-}
-
 /// Sum of products. Multiplying 16 bits into 32 is what every vector unit does best.
 fn dot(samples: &[i16], coefficients: &[i16]) -> i32 {
     samples
@@ -440,31 +295,6 @@ fn gcd(a: u32, b: u32) -> u32 {
 )]
 fn whole(x: f64) -> usize {
     x.ceil() as usize
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "between 0.999 and 1.001 times 2³²"
-)]
-fn fixed_32(x: f64) -> u64 {
-    (x * ONE as f64).round() as u64
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "32 bits are left, usize has as many"
-)]
-const fn high_word(x: u64) -> usize {
-    (x >> 32) as usize
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the lower half is what is wanted"
-)]
-const fn low_word(x: u64) -> u32 {
-    x as u32
 }
 
 #[cfg(test)]
@@ -636,104 +466,5 @@ mod tests {
             pieces.extend(convert(&mut resampler, rest));
             prop_assert_eq!(whole, pieces);
         }
-
-        #[test]
-        fn drift_fills_a_frame_exactly_from_what_it_asks_for(
-            rates in prop::collection::vec(-600f32..600.0, 1..60),
-            len in 1..500usize,
-        ) {
-            let mut drift = DriftResampler::new();
-            for ppm in rates {
-                drift.set_ppm(ppm);
-                let needed = drift.needed(len);
-                prop_assert!(needed.abs_diff(len) <= 1);
-                let mut output = vec![0; len];
-                prop_assert_eq!(drift.process(&vec![7; needed], &mut output), len);
-            }
-        }
-
-        #[test]
-        fn drift_takes_frames_of_any_length(
-            ppm in -500f32..500.0,
-            input in prop::collection::vec(any::<i16>(), 0..4_000),
-            cuts in prop::collection::vec(0..300usize, 0..20),
-        ) {
-            let mut whole = vec![0; 4_100];
-            let mut drift = DriftResampler::new();
-            drift.set_ppm(ppm);
-            let len = drift.process(&input, &mut whole);
-            let mut drift = DriftResampler::new();
-            drift.set_ppm(ppm);
-            let (mut rest, mut pieces) = (&input[..], vec![0; 4_100]);
-            let mut at = 0;
-            for cut in cuts {
-                let (piece, behind) = rest.split_at(cut.min(rest.len()));
-                at += drift.process(piece, &mut pieces[at..]);
-                rest = behind;
-            }
-            at += drift.process(rest, &mut pieces[at..]);
-            prop_assert_eq!(len, at);
-            prop_assert_eq!(&whole[..len], &pieces[..at]);
-        }
-    }
-
-    #[test]
-    fn without_drift_samples_pass_bit_exact() {
-        let input = tone(1_234.5, 8_000, 2_000);
-        let mut output = vec![0; 2_000];
-        let mut drift = DriftResampler::new();
-        drift.set_ppm(f32::NAN);
-        assert_eq!(drift.process(&input, &mut output), 2_000);
-        assert_eq!(
-            output[drift.delay_samples()..],
-            input[..2_000 - drift.delay_samples()]
-        );
-    }
-
-    #[test]
-    fn drift_is_clean_over_the_speech_band_at_any_rate() {
-        for (hz, rate_hz) in [300.0, 1_000.0, 2_000.0, 3_000.0, 3_400.0]
-            .into_iter()
-            .flat_map(|hz| [(hz, 8_000), (hz * 2.0, 16_000)])
-        {
-            for ppm in [-500.0f32, -137.0, 0.1, 250.0, 500.0] {
-                let mut drift = DriftResampler::new();
-                drift.set_ppm(ppm);
-                let input = tone(hz, rate_hz, 16_000);
-                let mut output = vec![0; 16_100];
-                let len = drift.process(&input, &mut output);
-                let expected = 16_000.0 / (1.0 + f64::from(ppm) * 1e-6);
-                assert!((len as f64 - expected).abs() <= 1.0);
-                let hz_out = hz * (1.0 + f64::from(ppm) * 1e-6);
-                let (gain, rest) = fit(&output[100..len], hz_out / f64::from(rate_hz));
-                assert!(rest < -60.0, "{hz} Hz {ppm} ppm: {rest:.1} dB");
-                assert!(gain.abs() < 0.2, "{hz} Hz {ppm} ppm: {gain:.2} dB");
-            }
-        }
-    }
-
-    #[test]
-    fn a_rate_that_changes_every_frame_does_not_click() {
-        let hz = 2_900.0;
-        let input = tone(hz, 8_000, 40_000);
-        let mut drift = DriftResampler::new();
-        let (mut from, mut position, mut worst) = (0, 0.0, 0.0f64);
-        for frame in 0..200u32 {
-            let ppm = [500.0f32, -500.0, 80.0, -3.0][frame as usize % 4];
-            drift.set_ppm(ppm);
-            let needed = drift.needed(160);
-            let mut output = [0; 160];
-            drift.process(&input[from..from + needed], &mut output);
-            from += needed;
-            for sample in output {
-                let phase = 2.0 * PI * hz / 8_000.0 * (position - 16.0);
-                if position > 100.0 {
-                    worst = worst.max((f64::from(sample) - AMPLITUDE * phase.sin()).abs());
-                }
-                position += 1.0 + f64::from(ppm) * 1e-6;
-            }
-        }
-        let worst_db = 20.0 * (worst / AMPLITUDE).log10();
-        assert!(worst_db < -60.0, "{worst_db:.1} dB");
     }
 }
