@@ -12,6 +12,7 @@ use std::time::Duration;
 use agent::{Agent, Kind, LINES_MAX, Line, RETRANSMITTED, direction, meaning};
 use crosspoint::engine::{Privacy, Timers};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
+use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
     MediaGate, Negotiation, Options, Participants, Site, SiteConfig, Switch, SwitchConfig,
     SwitchError, WorkerPort,
@@ -55,6 +56,7 @@ fn house() -> &'static (Runtime, Arc<Switch>) {
             max_calls: 8,
             timers: Timers::default(),
             privacy: Privacy::Transparent,
+            prompts: PromptsConfig::default(),
         };
         let switch = Switch::new(config, site, vec![WorkerPort::new(handle, reports)]);
         runtime.spawn(Arc::clone(&switch).pump(0));

@@ -146,6 +146,7 @@ impl Collector for Scrape {
             "Cookies given up early",
             cookies.dropped,
         )?;
+        self.prompts(&mut e)?;
         self.workers(&mut e)?;
         let usage = switch.site().usage();
         ports(
@@ -161,6 +162,33 @@ impl Collector for Scrape {
             usage.iter().map(|u| (u, u.used)),
         )?;
         Ok(())
+    }
+}
+
+impl Scrape {
+    fn prompts(&self, e: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let switch = self.0.switch();
+        let (c, usage) = (switch.prompts().counters(), switch.prompts().usage());
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let played = load(&switch.counters().played);
+        counter(e, "played", "Sounds begun by command", played)?;
+        let requests = [
+            ("hit", load(&c.hits)),
+            ("miss", load(&c.misses)),
+            ("failed", load(&c.failures)),
+            ("refused", load(&c.refused)),
+            ("stale", load(&c.stale)),
+            ("revalidated", load(&c.revalidated)),
+        ];
+        let help = "Requests for prompts, by what became of them";
+        family(e, "prompt_requests", help, "outcome", &requests)?;
+        let help = "Prompts dropped from the cache for want of room";
+        counter(e, "prompt_evictions", help, load(&c.evictions))?;
+        gauge(e, "prompts", "Prompts kept", usage.clips as u64)?;
+        let help = "Bytes of prompts kept";
+        gauge(e, "prompt_bytes", help, usage.bytes as u64)?;
+        let help = "Prompts being loaded";
+        gauge(e, "prompt_loads", help, usage.loads as u64)
     }
 }
 

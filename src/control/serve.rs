@@ -109,6 +109,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
             } else {
                 Privacy::Transparent
             },
+            prompts: config.prompts.clone(),
         },
         site,
         workers,

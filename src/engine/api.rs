@@ -470,6 +470,8 @@ pub struct StreamReport {
     pub drops: [u32; DropReason::ALL.len()],
     /// Its playout buffer, while what it sends is decoded.
     pub playout: Option<PlayoutStats>,
+    /// What is being played to its party, in the order in which it began.
+    pub playing: Vec<PlayReport>,
 }
 
 /// Reception quality of one SSRC (RFC 3550 appendix A.3 and A.8).

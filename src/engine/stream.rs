@@ -14,7 +14,7 @@ use super::latch::Latch;
 use super::playout::PlayoutStats;
 use super::stats::Sources;
 use super::time::{Micros, low32};
-use super::voice::{Via, VoiceState};
+use super::voice::{PlayReport, Via, VoiceState};
 use crate::wire::rtcp::ReportBlock;
 
 /// While a listener has no chosen source, the one it hears keeps the floor until it was silent
@@ -321,7 +321,14 @@ impl Stream {
             closed: self.flags.closed,
             drops: self.drops,
             playout: self.playout(),
+            playing: self.playing(),
         }
+    }
+
+    fn playing(&self) -> Vec<PlayReport> {
+        let mouth = self.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
+        let players = mouth.into_iter().flat_map(|mouth| &mouth.players);
+        players.map(|player| player.report()).collect()
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::SwitchError;
 use super::party::{Gates, Party};
-use super::request::{Mux, Participants};
+use super::request::{CodecPolicy, Mux, Participants};
 use crate::engine::{Payload, Privacy, Remote};
-use crate::wire::sdp::{CodecFilter, Media, PtMap};
+use crate::wire::sdp::{Codec, CodecFilter, Media, PtMap};
 
 /// Most parties of a call, those that hunting has tried and deleted included.
 pub(super) const PARTIES_MAX: usize = 127;
@@ -184,7 +184,7 @@ impl Dialogue {
         self.parties[branch].closed = true;
         self.offers
             .retain(|o| o.offerer != branch && o.answerer != branch);
-        self.agreements.retain(|a| !a.offer_is_of(branch));
+        self.agreements.retain(|a| !a.is_of(branch));
         let Some(offerer) = self.parties[branch].peer else {
             return;
         };
@@ -231,11 +231,15 @@ pub struct Offer {
     pub answerer: usize,
     /// Its lines.
     pub lines: Vec<OfferedLine>,
-    /// Which codecs were offered on.
+    /// Which codecs were offered on of lines that are not audio we read.
     pub filter: CodecFilter,
+    /// What the command said of codecs.
+    pub policy: CodecPolicy,
     /// What it said about multiplexing, which holds for its answer too.
     pub mux: Mux,
-    /// Packet time to write into the answer.
+    /// Milliseconds per packet that the answerer is sent, if the command said so.
+    pub ptime: Option<u16>,
+    /// Milliseconds per packet that the offerer is sent, written into the answer.
     pub ptime_reverse: Option<u16>,
 }
 
@@ -248,10 +252,25 @@ pub struct OfferedLine {
     pub payload: Payload,
     /// Its payload types as the answerer saw them.
     pub sent: PtMap,
+    /// Its codecs as they were sent on, where it is audio that we read.
+    pub codecs: Option<SentOn>,
     /// It was offered on with RTCP multiplexed.
     pub mux: bool,
     /// Where the offerer is by this offer, which holds once it is answered.
     pub remote: Option<Remote>,
+}
+
+/// Which codecs of an audio line were sent on. Sets of payload types have a bit for each.
+#[derive(Clone, Debug, Default)]
+pub struct SentOn {
+    /// What the answerer was told, in its numbering and in this order.
+    pub told: Vec<Codec>,
+    /// Of `told`, what the offerer did not offer, by the answerer's numbers.
+    pub added: u128,
+    /// What was sent on as it was, by the offerer's numbers.
+    pub passing: u128,
+    /// What the offerer may use whatever the answerer chooses, by the offerer's numbers.
+    pub spare: u128,
 }
 
 /// An offer and its latest answer.
@@ -263,6 +282,10 @@ pub struct Agreement {
     pub answer: Arc<[Media]>,
     /// How multiplexing was settled per line, with the offerer and with the answerer.
     pub mux: Arc<[(bool, bool)]>,
+    /// Only the first codec of the answer counts.
+    pub single: bool,
+    /// The offerer hears this answerer and nobody else.
+    pub chosen: bool,
 }
 
 impl Agreement {
@@ -272,7 +295,8 @@ impl Agreement {
         of == (a, b) || of == (b, a)
     }
 
-    fn offer_is_of(&self, party: usize) -> bool {
+    /// Whether this party is one of the two.
+    pub fn is_of(&self, party: usize) -> bool {
         self.offer.offerer == party || self.offer.answerer == party
     }
 }

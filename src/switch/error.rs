@@ -88,6 +88,15 @@ pub enum SwitchError {
     /// The engine did not take what the SDP asks for.
     #[error("Cannot set up this media: {0}")]
     Media(#[source] crate::engine::ChangeError),
+    /// Nobody who was selected can be played to.
+    #[error("No audio that can be played to: plain RTP and a codec that can be encoded are needed")]
+    NoVoice,
+    /// Nothing is being played to those who were selected.
+    #[error("Not currently playing media")]
+    NotPlaying,
+    /// There is no such prompt.
+    #[error("Cannot play: {0}")]
+    Prompt(#[from] super::prompts::PromptError),
     /// An open socket could not be prepared.
     #[error("Cannot open a media socket: {0}")]
     Socket(#[source] std::io::Error),

@@ -10,6 +10,7 @@ mod error;
 mod lifecycle;
 mod negotiate;
 mod party;
+mod playing;
 pub mod prompts;
 mod registry;
 mod request;
@@ -22,13 +23,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use call::{CallState, Signal};
-pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine};
+pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use party::{Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
-    CALL_ID_MAX, Family, MediaGate, Mux, Negotiated, Negotiation, Options, Participants,
-    RtcpAttributeStyle, TAG_MAX,
+    CALL_ID_MAX, CodecPolicy, Family, MediaGate, Mux, Negotiated, Negotiation, Options,
+    Participants, Playback, RtcpAttributeStyle, TAG_MAX,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
 pub use snapshot::Snapshot;
@@ -37,6 +38,7 @@ use crate::engine::{CallKey, Change, Component, EndReason, Privacy, Timers};
 use crate::plane::counters::WorkerCounters;
 use lifecycle::FromWorker;
 use negotiate::{Desk, Plan};
+use prompts::{Prompts, PromptsConfig};
 use registry::Registry;
 
 /// What the switch is told at start.
@@ -48,6 +50,8 @@ pub struct SwitchConfig {
     pub timers: Timers,
     /// What parties may learn of each other when a command does not say.
     pub privacy: Privacy,
+    /// Where prompts come from.
+    pub prompts: PromptsConfig,
 }
 
 /// Counters of the control side; each only grows.
@@ -67,6 +71,8 @@ pub struct SwitchCounters {
     pub refused_limit: AtomicU64,
     /// Commands a worker refused: a defect, or a race that was cleaned up.
     pub refused_by_worker: AtomicU64,
+    /// Sounds begun by command, one for each party that hears one.
+    pub played: AtomicU64,
 }
 
 /// The switch. Cheap to share: put it into an `Arc`.
@@ -75,6 +81,7 @@ pub struct Switch {
     config: SwitchConfig,
     site: Site,
     registry: Registry,
+    prompts: Prompts,
     draining: AtomicBool,
     counters: SwitchCounters,
     started: Instant,
@@ -85,6 +92,7 @@ impl Switch {
     pub fn new(config: SwitchConfig, site: Site, workers: Vec<WorkerPort>) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::new(workers, config.max_calls),
+            prompts: Prompts::new(config.prompts.clone()),
             config,
             site,
             draining: AtomicBool::new(false),
@@ -240,6 +248,11 @@ impl Switch {
     /// The interfaces and their ports.
     pub fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// The prompts it plays.
+    pub fn prompts(&self) -> &Prompts {
+        &self.prompts
     }
 
     /// Takes no new calls from now on.

@@ -5,31 +5,32 @@
 
 mod addresses;
 mod branches;
+mod codecs;
 mod media;
 mod mux;
 mod privacy;
 mod rewrite;
+mod voices;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use addresses::{anyone, settle_remote, take_remote};
 pub(super) use branches::reroute;
-use media::{Terms, carriage, ensure_media, join, offered_types, payload_types};
+use codecs::{Settled, before_answer, filter, send_on, settle};
+use media::{Terms, carriage, ensure_media, give_voice, join, offered_types, payload_types};
 use mux::{agreed_mux, set_mux};
 use privacy::settle_privacy;
-use rewrite::{codec_filter, rewrite_line, write};
+use rewrite::{rewrite_line, write};
 
 use super::SwitchError;
-use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX};
+use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, SentOn};
 use super::party::Party;
 use super::request::{Family, Negotiation, Options};
 use super::site::Site;
-use crate::engine::{Change, LegIx, Payload, Privacy, Remote, StreamIx};
+use crate::engine::{Change, EarlyMedia, LegIx, Payload, Privacy, Remote, StreamIx};
 use crate::plane::interface::OpenPorts;
-use crate::wire::sdp::{
-    Codec, Description, Media, MediaRewrite, PtMap, PtMaps, numbers_for, pt_maps,
-};
+use crate::wire::sdp::{Codec, Description, Media, MediaRewrite, PtMap, numbers_for};
 
 /// What a worker has to do for one command.
 #[derive(Debug, Default)]
@@ -80,13 +81,14 @@ pub(super) fn offer(
     };
     let addresses = description.medias().iter().find_map(|m| m.address);
     let family = addresses.map(Family::of);
-    let filter = codec_filter(&n.options);
     let mut offered = Offer {
         offerer,
         answerer,
         lines: Vec::with_capacity(description.medias().len()),
-        filter,
+        filter: filter(&n.options.codecs),
+        policy: n.options.codecs.clone(),
         mux: n.options.mux,
+        ptime: n.options.ptime,
         ptime_reverse: n.options.ptime_reverse,
     };
     let mut lines = Vec::with_capacity(description.medias().len());
@@ -103,10 +105,12 @@ pub(super) fn offer(
         ensure_media(desk, draft, plan, (answerer, ix), what, out_family, &terms)?;
         let at = (offerer, ix);
         let remote = settle_remote(desk, draft, plan, at, media, &n.options, true)?;
+        let (sent, codecs) = send_codecs(draft, plan, &offered, ix, media, payload);
         let line = OfferedLine {
             media: media.without_text(),
             payload,
-            sent: send_numbers(draft, &offered, ix, media, payload),
+            sent,
+            codecs,
             mux: !media.rejected() && n.options.mux.offered_on(media.rtcp_mux),
             remote,
         };
@@ -118,9 +122,14 @@ pub(super) fn offer(
         rewrite.pts = line.sent.clone();
         rewrite.ptime = n.options.ptime.or(media.ptime);
         rewrite.codecs = offered.filter.clone();
+        rewrite.listed = line
+            .codecs
+            .as_ref()
+            .map_or_else(Vec::new, |c| c.told.clone());
         lines.push(rewrite);
         offered.lines.push(line);
     }
+    set_early_policy(draft, plan, offerer, &n.options);
     draft.keep_offer(Arc::new(offered));
     let to = (answerer, terms.privacy);
     Ok(write(desk, draft, to, &description, lines, &n.options))
@@ -157,12 +166,13 @@ pub(super) fn answer(
     // but are not heard (see `Change::Source`).
     draft.parties[offerer].peer = Some(answerer);
     draft.parties[answerer].peer = Some(offerer);
+    let chosen = !(n.options.provisional && draft.parties[offerer].early.is_some());
     let privacy = settle_privacy(desk, draft, plan, &n.options);
 
     let mut lines = Vec::with_capacity(offer.lines.len());
     let mut agreed_mux_lines = Vec::with_capacity(offer.lines.len());
     for (ix, media) in description.medias().iter().enumerate() {
-        let (line, mux) = answer_line(desk, draft, plan, &offer, ix, media, n)?;
+        let (line, mux) = answer_line(desk, draft, plan, &offer, (ix, media), chosen, n)?;
         lines.push(line);
         agreed_mux_lines.push(mux);
     }
@@ -171,6 +181,8 @@ pub(super) fn answer(
         offer,
         answer: answered.collect(),
         mux: agreed_mux_lines.into(),
+        single: n.options.codecs.single,
+        chosen,
     });
     let to = (offerer, privacy);
     Ok(write(desk, draft, to, &description, lines, &n.options))
@@ -182,8 +194,8 @@ fn answer_line(
     draft: &mut Dialogue,
     plan: &mut Plan,
     offer: &Offer,
-    ix: usize,
-    media: &Media,
+    (ix, media): (usize, &Media),
+    chosen: bool,
     n: &Negotiation<'_>,
 ) -> Result<(MediaRewrite, (bool, bool)), SwitchError> {
     let offered = &offer.lines[ix];
@@ -197,11 +209,11 @@ fn answer_line(
     if let Some(remote) = offered.remote {
         take_remote(&mut draft.parties[offer.offerer].medias[ix], plan, remote);
     }
-    let maps = maps_of(draft, offer, ix, media);
+    let settled = settled_on(draft, offer, ix, media, n.options.codecs.single);
     let mux = agreed_mux(offer, ix, media, n.options.mux);
     set_mux(draft, plan, offer.offerer, ix, mux.0);
     set_mux(draft, plan, offer.answerer, ix, mux.1);
-    join(draft, plan, offer, ix, media, &maps);
+    join(draft, plan, offer, (ix, media), &settled, chosen);
     let own = &mut draft.parties[offer.offerer].medias[ix];
     let mut line = rewrite_line(own, media, &n.options, mux.0);
     if offered.media.rejected() {
@@ -209,22 +221,31 @@ fn answer_line(
     }
     line.ptime = offer.ptime_reverse.or(n.options.ptime).or(media.ptime);
     if offered.payload == Payload::Rtp {
-        let told = media.codecs.iter().filter(|_| line.port != 0);
-        own.learn_numbers(told.map(|codec| Codec {
-            pt: maps.answer.get(codec.pt),
-            ..codec.clone()
-        }));
-        line.pts = maps.answer;
+        if line.port != 0 && settled.told.is_empty() {
+            own.learn_numbers(media.codecs.iter().map(|codec| Codec {
+                pt: settled.pts.get(codec.pt),
+                ..codec.clone()
+            }));
+        } else if line.port != 0 {
+            own.learn_numbers(settled.told.iter().cloned());
+        }
+        line.pts = settled.pts;
+        line.listed = settled.told;
     }
     Ok((line, mux))
 }
 
-/// How the payload types of an offer and its answer translate.
-fn maps_of(draft: &Dialogue, offer: &Offer, ix: usize, answered: &Media) -> PtMaps {
-    let line = &offer.lines[ix];
+/// What an offer and its answer come to on one line.
+fn settled_on(
+    draft: &Dialogue,
+    offer: &Offer,
+    ix: usize,
+    answered: &Media,
+    single: bool,
+) -> Settled {
     let known = draft.parties[offer.offerer].medias.get(ix);
     let known = known.map_or(&[][..], |own| &own.numbers);
-    pt_maps(&line.media, &line.sent, &offer.filter, answered, known)
+    settle(offer, ix, answered, known, single)
 }
 
 /// Who offers, and to whom.
@@ -254,15 +275,21 @@ fn roles(
     Ok((offerer, answerer))
 }
 
-/// How a line's payload types are sent on: the answerer keeps the numbers it knows.
-fn send_numbers(
+/// How a line's codecs are sent on: the answerer keeps the numbers it knows.
+fn send_codecs(
     draft: &mut Dialogue,
+    plan: &mut Plan,
     offer: &Offer,
     ix: usize,
     media: &Media,
     payload: Payload,
-) -> PtMap {
+) -> (PtMap, Option<SentOn>) {
     let line = &mut draft.parties[offer.answerer].medias[ix];
+    if payload == Payload::Rtp && media.kind.eq_ignore_ascii_case("audio") && !media.rejected() {
+        let (sent, on) = send_on(media, &offer.policy, &line.numbers, ix, &mut plan.warnings);
+        line.learn_numbers(on.told.iter().cloned());
+        return (sent, Some(on));
+    }
     let filter = offer.filter.for_media(&media.codecs);
     let passing = media.codecs.iter().filter(|codec| filter.passes(codec));
     let passing: Vec<Codec> = passing.cloned().collect();
@@ -277,12 +304,12 @@ fn send_numbers(
             ..codec
         }));
     }
-    sent
+    (sent, None)
 }
 
 /// Before the first answer the offerer may hear the answerer, who has no SDP yet.
 fn ring(
-    draft: &Dialogue,
+    draft: &mut Dialogue,
     plan: &mut Plan,
     offer: &Offer,
     ix: usize,
@@ -293,9 +320,24 @@ fn ring(
     let (Some(from), Some(to)) = (stream(offer.offerer), stream(offer.answerer)) else {
         return;
     };
-    let [offerer_sends, answerer_sends] = offered_types(line);
-    plan.changes.push(payload_types(from, &offerer_sends));
-    plan.changes.push(payload_types(to, &answerer_sends));
+    match &line.codecs {
+        Some(on) => {
+            let [of_a, of_b] = before_answer(offer, &line.media, &line.sent, on);
+            // What it agreed on with another branch goes on.
+            let agreed = draft.agreements.iter().any(|a| a.is_of(offer.offerer));
+            if !agreed {
+                let own = &mut draft.parties[offer.offerer].medias[ix];
+                give_voice(own, plan, of_a.0, Some(of_a.1));
+            }
+            let own = &mut draft.parties[offer.answerer].medias[ix];
+            give_voice(own, plan, of_b.0, Some(of_b.1));
+        }
+        None => {
+            let [offerer_sends, answerer_sends] = offered_types(line);
+            plan.changes.push(payload_types(from, &offerer_sends));
+            plan.changes.push(payload_types(to, &answerer_sends));
+        }
+    }
     plan.changes.push(Change::Link {
         from: to,
         to: Some(from),
@@ -308,6 +350,36 @@ fn ring(
             learn: anyone(),
         };
         plan.changes.push(Change::Remote(to, early));
+    }
+}
+
+/// What the offerer hears of those it calls while none is chosen.
+fn set_early_policy(draft: &mut Dialogue, plan: &mut Plan, offerer: usize, options: &Options) {
+    let party = &mut draft.parties[offerer];
+    let Some(policy) = options
+        .early_policy
+        .as_ref()
+        .filter(|p| party.early.as_ref() != Some(*p))
+    else {
+        return;
+    };
+    party.early = Some(policy.clone());
+    let needs_voice = matches!(policy, EarlyMedia::Mix | EarlyMedia::Ringback(_));
+    for (ix, line) in party.medias.iter().enumerate() {
+        let audio = line.payload == Payload::Rtp && *line.kind == *"audio";
+        let Some(stream) = line.stream.filter(|_| audio) else {
+            continue;
+        };
+        if needs_voice && line.speaks.is_none() {
+            plan.warn(format!(
+                "media {ix}: early-media-policy: no codec of this party can be encoded"
+            ));
+            continue;
+        }
+        plan.changes.push(Change::EarlyMedia {
+            listener: stream,
+            policy: policy.clone(),
+        });
     }
 }
 

@@ -3,8 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use smallvec::SmallVec;
+
 use super::request::{Family, MediaGate};
-use crate::engine::{LegIx, Payload, Privacy, Remote, StreamIx};
+use crate::engine::{
+    EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
+};
 use crate::wire::sdp::{Codec, Direction, Media};
 
 /// Most tags of one party: several answerers behind one branch (RFC 3261 section 12.1).
@@ -38,6 +42,8 @@ pub struct Party {
     pub interface: Box<str>,
     /// Identity in `o=` when masked.
     pub origin: MaskedOrigin,
+    /// What it hears of those it calls while none is chosen, once a command said so.
+    pub early: Option<EarlyMedia>,
 }
 
 impl Party {
@@ -56,6 +62,7 @@ impl Party {
             interface: interface.into(),
             origin: MaskedOrigin::default(),
             gates: Gates::default(),
+            early: None,
         }
     }
 
@@ -149,6 +156,10 @@ pub struct LegMedia {
     pub numbers: Vec<Codec>,
     /// Where its SDP says it is, as the engine was told.
     pub remote: Option<Remote>,
+    /// What it is sent when we make its audio; `None` if we cannot.
+    pub speaks: Option<Spoken>,
+    /// What it may send, and how that gets to its peer.
+    pub types: SmallVec<[PayloadType; 4]>,
     /// Direction by its own SDP.
     pub direction: Direction,
     /// What it may learn of others.
@@ -162,6 +173,11 @@ impl LegMedia {
     /// Where its SDP says it receives RTP.
     pub fn remote_address(&self) -> Option<SocketAddr> {
         self.remote.and_then(|r| r.rtp)
+    }
+
+    /// Whether what it sends is decoded and encoded anew.
+    pub fn is_transcoded(&self) -> bool {
+        self.types.iter().any(|kind| kind.via == Via::Decode)
     }
 
     pub(super) fn remote_ip(&self) -> Option<IpAddr> {
@@ -205,6 +221,8 @@ impl LegMedia {
             transport: media.transport.as_str().into(),
             codec: Box::default(),
             numbers: Vec::new(),
+            speaks: None,
+            types: SmallVec::new(),
             remote: None,
             direction: media.direction,
             privacy,

@@ -1,8 +1,10 @@
 //! What a signalling layer asks for: every door (ng, and later HTTP and SIP) fills these in.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::engine::{LearnPace, Privacy};
+use super::prompts::Source;
+use crate::engine::{EarlyMedia, LearnPace, Privacy};
 
 /// Longest call id, in bytes.
 pub const CALL_ID_MAX: usize = 512;
@@ -74,14 +76,63 @@ pub struct Options {
     pub ptime: Option<u16>,
     /// Packet time in ms for the party that sent this SDP, written into the answer.
     pub ptime_reverse: Option<u16>,
-    /// Codecs (by name, case-insensitive) to leave out of an offer sent on.
-    pub codec_strip: Vec<String>,
-    /// Codecs to keep although `codec_strip` names them, or names `all`.
-    pub codec_except: Vec<String>,
+    /// What to do about codecs.
+    pub codecs: CodecPolicy,
+    /// What the offerer hears before one of the called parties is chosen; `None`: as before, or
+    /// the first that speaks.
+    pub early_policy: Option<EarlyMedia>,
+    /// An answer that does not choose its party yet (a reply 1xx). It matters only with another
+    /// policy than the first: without one any answer chooses.
+    pub provisional: bool,
     /// A label for the party whose SDP this is.
     pub label: Option<String>,
     /// Type of service octet for this call's sockets.
     pub tos: Option<u8>,
+}
+
+/// What to do about the codecs of an offer, as ng's `codec` dictionary says it. Codecs are written
+/// as [`CodecSpec`](crate::wire::sdp::CodecSpec) has them, names in any case; a payload type may
+/// stand for a name, and `all` or `full` for all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodecPolicy {
+    /// As if the offer did not have them. Another word for it is `ignore`.
+    pub strip: Vec<String>,
+    /// Not sent on, but accepted from the offerer and decoded (`mask` and `consume`).
+    pub mask: Vec<String>,
+    /// Spared by `strip` and `mask`.
+    pub except: Vec<String>,
+    /// Spared likewise, and first in the offer sent on, in this order.
+    pub offer: Vec<String>,
+    /// Sent on, and accepted from the offerer and decoded even if the answerer does not want them.
+    pub accept: Vec<String>,
+    /// Offered although the offerer does not have them.
+    pub transcode: Vec<String>,
+    /// Options of codecs that the offerer is sent, by name, clock and channels.
+    pub set: Vec<String>,
+    /// Decode and encode even where both sides have the same codec.
+    pub force: bool,
+    /// Of an answer, only the first codec (and what goes with it).
+    pub single: bool,
+}
+
+impl CodecPolicy {
+    /// Nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Something to play to parties of a call.
+#[derive(Clone, Debug)]
+pub struct Playback {
+    /// What.
+    pub source: Source,
+    /// How often in all, at least once; `None`: once, or over and over where `limit` says how long.
+    pub times: Option<u32>,
+    /// Longest time in all.
+    pub limit: Option<Duration>,
+    /// Where the first round starts.
+    pub start: Duration,
 }
 
 /// How `a=rtcp` is written.

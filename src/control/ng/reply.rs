@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::engine::{DropReason, Privacy, SourceReport, StreamReport, Traffic};
+use crate::engine::{DropReason, PlayReport, Privacy, SourceReport, StreamReport, Traffic};
 use crate::switch::{LegMedia, Party, Snapshot, Switch};
 use crate::wire::ng::Value;
 
@@ -92,6 +92,7 @@ fn media(s: &Snapshot, ix: usize, line: &LegMedia) -> Value<'static> {
         (remote.is_some_and(|r| r.mux), "rtcp-mux"),
         (remote.is_some_and(|r| r.learn.asymmetric), "asymmetric"),
         (line.privacy == Privacy::Masked, "masked"),
+        (line.is_transcoded(), "transcoding"),
     ];
     flags.extend(
         named
@@ -107,6 +108,7 @@ fn media(s: &Snapshot, ix: usize, line: &LegMedia) -> Value<'static> {
         ]
     });
     let ingress = stream.map_or_else(Vec::new, |r| r.sources.iter().map(ssrc_entry).collect());
+    let playing = stream.map_or_else(Vec::new, |r| r.playing.iter().map(player).collect());
     let egress = stream.and_then(|r| r.ssrc_out);
     let egress = egress.map(|ssrc| Value::dict().with("SSRC", i64::from(ssrc)));
     Value::dict()
@@ -118,6 +120,16 @@ fn media(s: &Snapshot, ix: usize, line: &LegMedia) -> Value<'static> {
         .with("flags", Value::List(flags))
         .with("ingress SSRCs", Value::List(ingress))
         .with("egress SSRCs", Value::List(egress.into_iter().collect()))
+        .with("playing", Value::List(playing))
+}
+
+/// What a party is played; positions in milliseconds.
+fn player(play: &PlayReport) -> Value<'static> {
+    let position = i64::try_from(play.position.as_millis()).unwrap_or(i64::MAX);
+    Value::dict()
+        .with("id", i64::from(play.id.0))
+        .with("position", position)
+        .with("frames", i64::from(play.frames))
 }
 
 fn ssrc_entry(source: &SourceReport) -> Value<'static> {

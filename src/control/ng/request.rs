@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::engine::{LearnPace, Privacy};
+use crate::audio::tone::{ToneKind, TonePlan};
+use crate::engine::{EarlyMedia, LearnPace, Privacy};
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
@@ -22,6 +23,9 @@ pub const TAG_MAX: usize = 256;
 
 /// Longest name of an interface in bytes.
 pub const INTERFACE_NAME_MAX: usize = 64;
+
+/// Longest name of a file or URL to play, in bytes.
+pub const FILE_NAME_MAX: usize = 4096;
 
 /// Most codecs in each of the lists of [`Codecs`].
 pub const CODECS_MAX: usize = 64;
@@ -249,7 +253,7 @@ pub enum RequestError {
 /// The daemon's liberality holds: no unknown key, flag or value is an error. A key that is there
 /// twice, or in two spellings, counts as it stands last; flags and lists of values add up. What
 /// we know but do not honour, and what we do not know, is kept by name for [`Request::warning`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request<'a> {
     /// What to do.
     pub command: Command,
@@ -313,6 +317,19 @@ pub struct Request<'a> {
     pub sip_message_type: Option<SipMessageType>,
     /// `sip-code` of a reply, 100 to 699.
     pub sip_code: Option<u16>,
+    /// `early-media-policy` (ours, not rtpengine's): what the offerer hears before one of those it
+    /// calls is chosen.
+    pub early_media_policy: Option<EarlyMedia>,
+    /// `file` to play: a path, or an `http` or `https` URL.
+    pub file: Option<Cow<'a, str>>,
+    /// `blob`, or `blob64` decoded: a file to play, in the message.
+    pub blob: Option<Cow<'a, [u8]>>,
+    /// `repeat-times`: how often to play in all.
+    pub repeat_times: Option<u32>,
+    /// `repeat-duration` in milliseconds: how long to play at most.
+    pub repeat_duration_ms: Option<u32>,
+    /// `start-pos` in milliseconds: where to begin to play.
+    pub start_pos_ms: Option<u32>,
     /// `supports: load limit`: the client knows that result.
     pub supports_load_limit: bool,
     /// Flags without a value.
@@ -326,6 +343,8 @@ pub struct Request<'a> {
 pub struct Flags {
     /// `all`: every participant.
     pub all: bool,
+    /// `always-transcode`: whatever the offerer offered is accepted from it.
+    pub always_transcode: bool,
     /// `asymmetric`: the party does not receive where it sends from.
     pub asymmetric: bool,
     /// `directional`: only the selected participant, not the whole call.
@@ -336,6 +355,8 @@ pub struct Flags {
     pub fast: bool,
     /// `fatal`: an unknown call is an error.
     pub fatal: bool,
+    /// `force-transcoding`: decode and encode even the same codec.
+    pub force_transcoding: bool,
     /// `full-rtcp-attribute`: `a=rtcp` with an address.
     pub full_rtcp_attribute: bool,
     /// `media-handover`: a latched source may be taken over.
@@ -344,8 +365,12 @@ pub struct Flags {
     pub no_rtcp_attribute: bool,
     /// `original-sendrecv`: directions in the SDP stay as the client wrote them.
     pub original_sendrecv: bool,
+    /// `provisional`: the answer does not choose its party yet.
+    pub provisional: bool,
     /// `reset`: forget what was learned.
     pub reset: bool,
+    /// `single-codec`: the answer names one codec.
+    pub single_codec: bool,
     /// `SIP-source-address`: trust `received-from` and not the SDP.
     pub sip_source_address: bool,
     /// `strict-source`: drop what does not come from the latched source.
@@ -388,15 +413,23 @@ pub struct Replace {
     pub zero_address: bool,
 }
 
-/// Codecs to take away; names as `PCMA`, `opus/48000/2`, `all` or `full`.
+/// Codecs to take away, to add and to prefer; names as `PCMA`, `opus/48000/2`, `all` or `full`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codecs<'a> {
-    /// Take these away.
+    /// Take these away (`strip`, `ignore`).
     pub strip: Vec<Cow<'a, str>>,
     /// But not these.
     pub except: Vec<Cow<'a, str>>,
+    /// Nor these, and they come first.
+    pub offer: Vec<Cow<'a, str>>,
     /// Take these as accepted.
     pub accept: Vec<Cow<'a, str>>,
+    /// Hide these from the other party, and decode them (`mask`, `consume`).
+    pub mask: Vec<Cow<'a, str>>,
+    /// Add these.
+    pub transcode: Vec<Cow<'a, str>>,
+    /// Options of those that the sender of the SDP is sent.
+    pub set: Vec<Cow<'a, str>>,
 }
 
 /// Family of an address in SDP (RFC 8866 section 5.7).
@@ -536,6 +569,12 @@ impl<'a> Request<'a> {
             address: None,
             sip_message_type: None,
             sip_code: None,
+            early_media_policy: None,
+            file: None,
+            blob: None,
+            repeat_times: None,
+            repeat_duration_ms: None,
+            start_pos_ms: None,
             supports_load_limit: false,
             flags: Flags::default(),
             ignored: Names::default(),
@@ -644,7 +683,35 @@ impl<'a> Reader<'a> {
             Key::RtcpMux => self.each(name, value, |request, item| {
                 item.find(flags::RTCP_MUX).map(|set| set(request)).is_some()
             }),
-            Key::CodecStrip | Key::CodecExcept | Key::CodecAccept => self.codecs(key, value),
+            Key::CodecStrip
+            | Key::CodecExcept
+            | Key::CodecOffer
+            | Key::CodecAccept
+            | Key::CodecMask
+            | Key::CodecTranscode
+            | Key::CodecSet => self.codecs(key, value),
+            Key::EarlyMediaPolicy => put(&mut request.early_media_policy, early_media(&value)),
+            Key::File => {
+                let file = text(value).filter(|file| (1..=FILE_NAME_MAX).contains(&file.len()));
+                put(&mut request.file, file)
+            }
+            Key::Blob => {
+                let blob = match value {
+                    Value::Str(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
+                    _ => None,
+                };
+                put(&mut request.blob, blob)
+            }
+            Key::Blob64 => {
+                let blob = value
+                    .bytes()
+                    .and_then(base64)
+                    .filter(|bytes| !bytes.is_empty());
+                put(&mut request.blob, blob.map(Cow::Owned))
+            }
+            Key::RepeatTimes => put(&mut request.repeat_times, number(&value)),
+            Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
+            Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
             Key::NoOp | Key::Command => true,
             Key::IgnoredUnlessOff => is_off(value),
             Key::Ignored | Key::Flags | Key::RtppFlags | Key::Codec => false,
@@ -714,13 +781,10 @@ impl<'a> Reader<'a> {
             return;
         };
         for (list, codecs) in lists {
-            let key = match Name::new(&list).as_ref().map(Name::bytes) {
-                Some(b"strip") => Some(Key::CodecStrip),
-                Some(b"except") => Some(Key::CodecExcept),
-                Some(b"accept") => Some(Key::CodecAccept),
-                _ if is_empty(&codecs) => continue,
-                _ => None,
-            };
+            let key = Name::new(&list).and_then(|name| name.find(flags::CODEC_LISTS));
+            if key.is_none() && is_empty(&codecs) {
+                continue;
+            }
             if !key.is_some_and(|key| self.codecs(key, codecs)) {
                 self.request
                     .ignored
@@ -735,13 +799,18 @@ impl<'a> Reader<'a> {
         let list = match key {
             Key::CodecAccept => &mut codecs.accept,
             Key::CodecExcept => &mut codecs.except,
+            Key::CodecMask => &mut codecs.mask,
+            Key::CodecOffer => &mut codecs.offer,
+            Key::CodecSet => &mut codecs.set,
+            Key::CodecTranscode => &mut codecs.transcode,
             _ => &mut codecs.strip,
         };
         let mut all = true;
         for item in each(value) {
             match text(item).filter(|codec| codec.len() <= CODEC_NAME_MAX) {
                 Some(codec) if list.len() < CODECS_MAX => {
-                    list.push(if self.rtpp {
+                    let has_options = matches!(key, Key::CodecSet | Key::CodecTranscode);
+                    list.push(if self.rtpp || has_options {
                         flags::unescape(codec)
                     } else {
                         codec
@@ -958,6 +1027,51 @@ fn privacy(value: Value<'_>) -> Option<Privacy> {
 
 fn learning(value: Value<'_>) -> Option<LearnPace> {
     name_of(&value)?.find(flags::LEARNING)
+}
+
+/// `first`, `latest`, `mix`, or `ringback`, with a tone plan or a country behind a `=` or `-`.
+fn early_media(value: &Value<'_>) -> Option<EarlyMedia> {
+    let text = value.str()?.trim().to_ascii_lowercase();
+    match text.as_str() {
+        "first" => Some(EarlyMedia::First),
+        "latest" => Some(EarlyMedia::Latest),
+        "mix" => Some(EarlyMedia::Mix),
+        "ringback" => TonePlan::parse("ringback").ok().map(EarlyMedia::Ringback),
+        other => {
+            let plan = other
+                .strip_prefix("ringback")?
+                .strip_prefix(['=', '-', ':'])?;
+            let country = || TonePlan::named(plan, ToneKind::Ringback);
+            let plan = country().or_else(|| TonePlan::parse(plan).ok())?;
+            Some(EarlyMedia::Ringback(plan))
+        }
+    }
+}
+
+/// Base64 (RFC 4648 section 4 or 5), with or without padding and line breaks; `None` if it is not.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut held, mut bits) = (0_u32, 0);
+    let mut rest = text.iter().filter(|byte| !byte.is_ascii_whitespace());
+    for byte in rest.by_ref() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' => break,
+            _ => return None,
+        };
+        held = (held << 6 | u32::from(six)) & 0xFFFF;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((held >> bits & 0xFF) as u8);
+        }
+    }
+    // What is left over of the last octet must be padding: a sixth of one is none.
+    (bits < 6 && rest.all(|byte| *byte == b'=')).then_some(out)
 }
 
 fn sip_message_type(value: Value<'_>) -> Option<SipMessageType> {

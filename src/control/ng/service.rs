@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,9 +15,10 @@ use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen
 use super::request::{AddressFamily, Command, Request};
 use super::{error, join_datagram, ok, reply, split_datagram};
 use crate::engine::LearnPace;
+use crate::switch::prompts::Source;
 use crate::switch::{
-    Family, MediaGate, Mux, Negotiation, Options, Participants, RtcpAttributeStyle, Switch,
-    SwitchError, why,
+    CodecPolicy, Family, MediaGate, Mux, Negotiation, Options, Participants, Playback,
+    RtcpAttributeStyle, Switch, SwitchError, why,
 };
 use crate::wire::bencode;
 use crate::wire::ng::{Encoding, Value, decode_json};
@@ -270,6 +272,13 @@ impl NgService {
             Command::UnblockMedia => self.gate(r, &call_id, MediaGate::Block(false)),
             Command::SilenceMedia => self.gate(r, &call_id, MediaGate::Silence(true)),
             Command::UnsilenceMedia => self.gate(r, &call_id, MediaGate::Silence(false)),
+            Command::PlayMedia => self.play(r, &call_id).await,
+            Command::StopMedia => {
+                let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
+                let who = participants(r, tag.as_deref(), label.as_deref())?;
+                let stopped = self.switch.stop_playing(&call_id, who).await?;
+                Ok(ok().with("last-frame-pos", millis(stopped)))
+            }
             Command::Cli => {
                 let body = body_of(payload);
                 let room = len_max.saturating_sub(CLI_REPLY_FRAME);
@@ -411,6 +420,30 @@ impl NgService {
         self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn play(&self, r: &Request<'_>, call_id: &str) -> Result<Value<'static>, Refused> {
+        let source = match (&r.file, &r.blob) {
+            (Some(file), _) if is_url(file) => Source::Url(file.to_string()),
+            (Some(file), _) => Source::File(PathBuf::from(file.as_ref())),
+            (None, Some(blob)) => Source::Bytes(blob.as_ref().into()),
+            (None, None) => {
+                return Err(Refused::Text(
+                    "No media to play: file, blob or blob64 is needed".into(),
+                ));
+            }
+        };
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let playback = Playback {
+            source,
+            times: r.repeat_times.map(|times| times.max(1)),
+            limit: r.repeat_duration_ms.filter(|limit| *limit > 0).map(ms),
+            start: ms(r.start_pos_ms.unwrap_or(0)),
+        };
+        let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
+        let who = participants(r, tag.as_deref(), label.as_deref())?;
+        let duration = self.switch.play(call_id, who, &playback).await?;
+        Ok(ok().with("duration", millis(duration)))
+    }
+
     fn gate(
         &self,
         r: &Request<'_>,
@@ -418,12 +451,10 @@ impl NgService {
         gate: MediaGate,
     ) -> Result<Value<'static>, Refused> {
         let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
-        let who = match (&tag, r.address, &label) {
-            _ if !r.flags.directional || r.flags.all => Participants::All,
-            (Some(tag), _, _) => Participants::Tag(tag),
-            (None, Some(ip), _) => Participants::Address(ip),
-            (None, None, Some(label)) => Participants::Label(label),
-            _ => return Err(Refused::Text("No participant party specified".into())),
+        let who = if r.flags.directional {
+            participants(r, tag.as_deref(), label.as_deref())?
+        } else {
+            Participants::All
         };
         self.switch.gate_media(call_id, who, gate)?;
         Ok(ok())
@@ -433,6 +464,32 @@ impl NgService {
         // The cache is valid after every step, so a panicking holder leaves nothing half done.
         self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whom a media command is about.
+fn participants<'a>(
+    r: &Request<'_>,
+    tag: Option<&'a str>,
+    label: Option<&'a str>,
+) -> Result<Participants<'a>, Refused> {
+    match (tag, r.address, label) {
+        _ if r.flags.all => Ok(Participants::All),
+        (Some(tag), _, _) => Ok(Participants::Tag(tag)),
+        (None, Some(ip), _) => Ok(Participants::Address(ip)),
+        (None, None, Some(label)) => Ok(Participants::Label(label)),
+        _ => Err(Refused::Text("No participant party specified".into())),
+    }
+}
+
+fn is_url(file: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| {
+        file.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    })
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Why a request was refused.
@@ -554,7 +611,6 @@ fn options(r: &mut Request<'_>) -> Options {
         (r.port_latching == Some(false), "no-port-latching"),
         (f.reset, "reset"),
         (r.to_label.is_some(), "to-label"),
-        (!r.codecs.accept.is_empty(), "codec-accept"),
         (r.replace.username, "replace-username"),
         (r.replace.session_name, "replace-session-name"),
         (r.replace.sdp_version, "replace-sdp-version"),
@@ -593,10 +649,30 @@ fn options(r: &mut Request<'_>) -> Options {
         },
         ptime: r.ptime_ms,
         ptime_reverse: r.ptime_reverse_ms,
-        codec_strip: r.codecs.strip.iter().map(|c| c.to_string()).collect(),
-        codec_except: r.codecs.except.iter().map(|c| c.to_string()).collect(),
+        codecs: codec_policy(r),
+        early_policy: r.early_media_policy.clone(),
+        provisional: f.provisional || r.sip_code.is_some_and(|code| (100..200).contains(&code)),
         label: text(r.set_label.as_ref().or(r.label.as_ref())).map(Cow::into_owned),
         tos: r.tos,
+    }
+}
+
+fn codec_policy(r: &Request<'_>) -> CodecPolicy {
+    let owned = |names: &[Cow<'_, str>]| names.iter().map(|name| name.to_string()).collect();
+    let mut accept: Vec<String> = owned(&r.codecs.accept);
+    if r.flags.always_transcode {
+        accept.push("all".to_owned());
+    }
+    CodecPolicy {
+        strip: owned(&r.codecs.strip),
+        mask: owned(&r.codecs.mask),
+        except: owned(&r.codecs.except),
+        offer: owned(&r.codecs.offer),
+        accept,
+        transcode: owned(&r.codecs.transcode),
+        set: owned(&r.codecs.set),
+        force: r.flags.force_transcoding,
+        single: r.flags.single_codec,
     }
 }
 
@@ -654,6 +730,7 @@ pub(super) mod tests {
             max_calls: 1,
             timers: crate::engine::Timers::default(),
             privacy: crate::engine::Privacy::Transparent,
+            prompts: crate::switch::prompts::PromptsConfig::default(),
         };
         let switch = Switch::new(config, site.expect("loopback ports"), vec![port]);
         NgService::new(switch, Duration::ZERO)

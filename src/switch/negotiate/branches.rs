@@ -2,7 +2,7 @@
 
 use super::media::join;
 use super::mux::set_mux;
-use super::{Plan, maps_of};
+use super::{Plan, settled_on};
 use crate::engine::Change;
 use crate::switch::dialogue::{Agreement, Dialogue};
 
@@ -29,8 +29,8 @@ pub(in crate::switch) fn reroute(draft: &mut Dialogue, offerer: Option<usize>) -
 fn rejoin(draft: &mut Dialogue, plan: &mut Plan, agreed: &Agreement) {
     let offer = &agreed.offer;
     for (ix, answered) in agreed.answer.iter().enumerate() {
-        let maps = maps_of(draft, offer, ix, answered);
-        join(draft, plan, offer, ix, answered, &maps);
+        let settled = settled_on(draft, offer, ix, answered, agreed.single);
+        join(draft, plan, offer, (ix, answered), &settled, agreed.chosen);
         if let Some(&(offerer_mux, answerer_mux)) = agreed.mux.get(ix) {
             set_mux(draft, plan, offer.offerer, ix, offerer_mux);
             set_mux(draft, plan, offer.answerer, ix, answerer_mux);

@@ -2,16 +2,17 @@
 
 use smallvec::SmallVec;
 
+use super::codecs::Settled;
+use super::voices::{Types, relayed};
 use super::{Desk, Plan};
 use crate::engine::{
-    CLOCK_HZ_MAX, Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX,
-    StreamConfig, StreamIx, Via,
+    Change, PAYLOAD_TYPES_MAX, Payload, Privacy, STREAMS_MAX, StreamConfig, StreamIx, Voice,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
 use crate::switch::party::LegMedia;
 use crate::switch::request::{Family, Options};
-use crate::wire::sdp::{Codec, Encoding, Media, PtEntry, PtMaps};
+use crate::wire::sdp::{Codec, Media, PtEntry};
 
 /// What is common to the lines of one command.
 pub(super) struct Terms<'a> {
@@ -160,9 +161,9 @@ pub(super) fn join(
     draft: &mut Dialogue,
     plan: &mut Plan,
     offer: &Offer,
-    ix: usize,
-    answered: &Media,
-    maps: &PtMaps,
+    (ix, answered): (usize, &Media),
+    settled: &Settled,
+    chosen: bool,
 ) {
     let line = &offer.lines[ix];
     let rejected = answered.rejected() || line.media.rejected();
@@ -186,9 +187,12 @@ pub(super) fn join(
         }
     }
     let [Some(a), Some(b)] = streams else { return };
+    for (slot, party) in [offer.offerer, offer.answerer].into_iter().enumerate() {
+        let voice = settled.voices.as_ref().map(|voices| voices[slot].clone());
+        let own = &mut draft.parties[party].medias[ix];
+        give_voice(own, plan, settled.types[slot].clone(), voice);
+    }
     plan.changes.extend([
-        payload_types(a, &maps.to_answerer),
-        payload_types(b, &maps.to_offerer),
         Change::Link {
             from: a,
             to: Some(b),
@@ -199,7 +203,7 @@ pub(super) fn join(
         },
         Change::Source {
             listener: a,
-            source: Some(b),
+            source: Some(b).filter(|_| chosen),
         },
         Change::Source {
             listener: b,
@@ -216,29 +220,22 @@ fn may(media: &Media) -> (bool, bool) {
     )
 }
 
+/// What a party may send, and what it speaks where that is known.
+pub(super) fn give_voice(line: &mut LegMedia, plan: &mut Plan, types: Types, voice: Option<Voice>) {
+    let Some(stream) = line.stream else { return };
+    if let Some(voice) = voice {
+        line.speaks = voice.speaks;
+        plan.changes.push(Change::Voice(stream, Box::new(voice)));
+    }
+    let mut types = types;
+    types.truncate(PAYLOAD_TYPES_MAX); // the answerer's own numbers come before the offered ones
+    line.types.clone_from(&types);
+    plan.changes.push(Change::PayloadTypes(stream, types));
+}
+
 pub(super) fn payload_types(stream: StreamIx, routes: &[PtEntry]) -> Change {
-    let table: SmallVec<[PayloadType; 4]> = routes
-        .iter()
-        .take(PAYLOAD_TYPES_MAX) // the answerer's own numbers come before the offered ones
-        .map(|r| PayloadType {
-            pt: r.from,
-            out: r.to,
-            // A type without rtpmap has no known clock; audio's usual one does the least harm.
-            clock_hz: if r.clock_hz == 0 {
-                8000
-            } else {
-                r.clock_hz.min(CLOCK_HZ_MAX)
-            },
-            silence: match r.encoding {
-                Encoding::Pcmu => Some(0xFF),
-                Encoding::Pcma => Some(0xD5),
-                _ => None,
-            },
-            event: r.encoding == Encoding::TelephoneEvent,
-            via: Via::Relay,
-        })
-        .collect();
-    Change::PayloadTypes(stream, table)
+    let types = routes.iter().take(PAYLOAD_TYPES_MAX).map(relayed);
+    Change::PayloadTypes(stream, types.collect())
 }
 
 /// Before an answer each party may send what was offered, by the numbers it knows: what the

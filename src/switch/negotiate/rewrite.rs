@@ -41,6 +41,7 @@ pub(super) fn rewrite_line(
         ptime: None,
         direction: media.direction,
         codecs: CodecFilter::All,
+        listed: Vec::new(),
         transport: None,
     }
 }
@@ -93,31 +94,6 @@ pub(super) fn write(
     }
     description.write(&rewrite, &mut out);
     out
-}
-
-/// ng's `strip` and `except`: `all` but the exceptions keeps only those.
-pub(super) fn codec_filter(options: &Options) -> CodecFilter {
-    let is_all = |name: &String| name.eq_ignore_ascii_case("all") || name == "full";
-    let excepted = |name: &String| {
-        options
-            .codec_except
-            .iter()
-            .any(|e| e.eq_ignore_ascii_case(name))
-    };
-    if options.codec_strip.is_empty() {
-        CodecFilter::All
-    } else if options.codec_strip.iter().any(is_all) {
-        CodecFilter::Keep(options.codec_except.clone())
-    } else {
-        CodecFilter::Drop(
-            options
-                .codec_strip
-                .iter()
-                .filter(|n| !excepted(n))
-                .cloned()
-                .collect(),
-        )
-    }
 }
 
 fn hash(text: &str) -> u64 {

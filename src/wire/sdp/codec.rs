@@ -36,7 +36,7 @@ pub enum Encoding {
 
 impl Codec {
     /// What RFC 3551 table 4 and 5 say of `pt`, or a codec without a name.
-    pub(super) fn of_static(pt: u8) -> Self {
+    pub fn of_static(pt: u8) -> Self {
         let known = STATIC.iter().find(|known| known.0 == pt);
         let (name, clock_hz, channels) = known.map_or(("", 0, 1), |k| (k.1, k.2, k.3));
         let name = Cow::Borrowed(name);
@@ -128,18 +128,64 @@ impl Codec {
         }
     }
 
-    /// Whether `wanted`, written `name[/clock[/channels]]`, means this codec.
+    /// Sound, and not something that goes with it: neither telephone-event nor comfort noise.
+    pub fn is_sound(&self) -> bool {
+        !matches!(
+            self.encoding(),
+            Encoding::TelephoneEvent | Encoding::ComfortNoise
+        )
+    }
+
+    /// Whether `wanted`, written `name[/clock[/channels]]` or as a payload type, means this codec.
+    /// What follows the channels is not looked at, and an empty field leaves it open.
     pub fn is_named(&self, wanted: &str) -> bool {
+        if let Ok(pt) = wanted.trim().parse::<u8>() {
+            return pt == self.pt;
+        }
         let mut fields = wanted.split('/');
+        let fits = |field: Option<&str>, own: u32| {
+            field.is_none_or(|text| text.trim().is_empty() || number(text) == Some(own))
+        };
         fields
             .next()
             .is_some_and(|name| self.name.eq_ignore_ascii_case(name.trim()))
-            && fields
-                .next()
-                .is_none_or(|clock| number(clock) == Some(self.clock_hz))
-            && fields
-                .next()
-                .is_none_or(|count| number(count) == Some(self.channels.into()))
+            && fits(fields.next(), self.clock_hz)
+            && fits(fields.next(), self.channels.into())
+    }
+}
+
+/// A codec as commands write it:
+/// `name[/clock[/channels[/bitrate[/ptime[/fmtp[/options]]]]]]`. Fields may be empty; what cannot
+/// be read counts as empty, and options are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodecSpec<'a> {
+    /// Encoding name, as it is spelled.
+    pub name: &'a str,
+    /// RTP clock rate in Hz.
+    pub clock_hz: Option<u32>,
+    /// Audio channels.
+    pub channels: Option<u8>,
+    /// Bit rate in bit/s.
+    pub bitrate_bps: Option<u32>,
+    /// Milliseconds per packet.
+    pub ptime_ms: Option<u16>,
+    /// Format parameters.
+    pub fmtp: Option<&'a str>,
+}
+
+impl<'a> CodecSpec<'a> {
+    /// Reads it.
+    pub fn parse(text: &'a str) -> Self {
+        let mut fields = text.split('/').map(str::trim);
+        let mut next = || fields.next().filter(|field| !field.is_empty());
+        Self {
+            name: next().unwrap_or_default(),
+            clock_hz: next().and_then(number),
+            channels: next().and_then(|text| text.parse().ok()),
+            bitrate_bps: next().and_then(number),
+            ptime_ms: next().and_then(|text| text.parse().ok()),
+            fmtp: next(),
+        }
     }
 }
 
@@ -296,6 +342,33 @@ mod tests {
         assert!(!offered.same_as(&mode));
         assert!(!offered.same_as(&profile));
         assert!(offered.same_encoding(&profile));
+    }
+
+    #[test]
+    fn commands_write_codecs_with_options_behind() {
+        let spec = CodecSpec::parse("opus/48000/2/16000/40/useinbandfec=1/compression_level=2");
+        assert_eq!(
+            (spec.name, spec.clock_hz, spec.channels),
+            ("opus", Some(48_000), Some(2))
+        );
+        assert_eq!((spec.bitrate_bps, spec.ptime_ms), (Some(16_000), Some(40)));
+        assert_eq!(spec.fmtp, Some("useinbandfec=1"));
+        let spec = CodecSpec::parse("iLBC/8000/1///mode=30");
+        assert_eq!(
+            (spec.bitrate_bps, spec.ptime_ms, spec.fmtp),
+            (None, None, Some("mode=30"))
+        );
+        assert_eq!(CodecSpec::parse("").name, "");
+        let wild = CodecSpec::parse("x/99999999999/300/-1/70000");
+        assert_eq!(
+            wild,
+            CodecSpec {
+                name: "x",
+                ..CodecSpec::default()
+            }
+        );
+        let pcma = Codec::of_static(8);
+        assert!(pcma.is_named("8") && !pcma.is_named("0") && pcma.is_named("pcma//1/64000"));
     }
 
     #[test]

@@ -16,10 +16,10 @@ mod negotiate;
 mod repair;
 mod write;
 
-pub use codec::{Codec, CodecFilter, Encoding};
+pub use codec::{Codec, CodecFilter, CodecSpec, Encoding};
 pub use description::{Description, Direction, Media, Origin, RtcpTarget};
 pub use error::{Fault, SdpError};
-pub use negotiate::{PtEntry, PtMap, PtMaps, numbers_for, pt_maps};
+pub use negotiate::{PtEntry, PtMap, PtMaps, numbers_for, pt_maps, unused_number};
 pub use write::{MediaRewrite, OriginPolicy, Rewrite, RtcpAttribute};
 
 /// Longest session description in bytes. Browsers with several video tracks reach 10 kB.

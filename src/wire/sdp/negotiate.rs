@@ -285,6 +285,12 @@ fn bit(pt: u8) -> u128 {
     1 << (pt & 127)
 }
 
+/// A payload type whose bit is not set in `used`, as [`numbers_for`] would choose it; `None` if
+/// there is none.
+pub fn unused_number(used: u128) -> Option<u8> {
+    (used != u128::MAX).then(|| free_number(used))
+}
+
 /// Dynamic numbers first, then unassigned ones, those that look like RTCP when multiplexed
 /// (RFC 5761 section 4) last. The callers see to it that there is one.
 fn free_number(used: u128) -> u8 {

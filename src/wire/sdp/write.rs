@@ -74,6 +74,9 @@ pub struct MediaRewrite {
     pub direction: Direction,
     /// Which codecs are sent on; if none would be left, all are.
     pub codecs: CodecFilter,
+    /// Codecs to write in the place of the media's own, in this order and under these numbers,
+    /// unless there is none; `pts` then holds only for references in what is sent on.
+    pub listed: Vec<Codec>,
     /// Another transport, as `RTP/SAVP`; characters that do not belong in one are left out.
     pub transport: Option<String>,
 }
@@ -97,6 +100,7 @@ impl MediaRewrite {
             ptime: media.ptime,
             direction: media.direction,
             codecs: CodecFilter::All,
+            listed: Vec::new(),
             transport: None,
         }
     }
@@ -276,8 +280,13 @@ impl Writer<'_> {
         let filter = how.codecs.for_media(&media.codecs);
         let kept = Kept { media, filter };
         self.media_head(&kept, how, session);
-        for codec in media.codecs.iter().filter(|codec| kept.has(codec)) {
-            self.codec(codec, &how.pts);
+        for codec in &how.listed {
+            self.codec(codec, codec.pt, &how.pts);
+        }
+        if how.listed.is_empty() {
+            for codec in media.codecs.iter().filter(|codec| kept.has(codec)) {
+                self.codec(codec, how.pts.get(codec.pt), &how.pts);
+            }
         }
         if rtp || media.is_udptl() || media.direction_given {
             self.line("a=", &[how.direction.as_str()]);
@@ -305,6 +314,7 @@ impl Writer<'_> {
             &kept,
             &MediaRewrite {
                 port: 0,
+                listed: Vec::new(),
                 ..how.clone()
             },
             session,
@@ -323,7 +333,15 @@ impl Writer<'_> {
             Some(transport) => self.transport(transport),
             None => self.out.push_str(&media.transport),
         }
-        self.formats(kept, &how.pts);
+        match how.listed.is_empty() {
+            true => self.formats(kept, &how.pts),
+            false => {
+                for codec in &how.listed {
+                    self.out.push(' ');
+                    self.number(codec.pt.into());
+                }
+            }
+        }
         self.end();
         if let Some(title) = media.title.as_deref().filter(|_| !self.masked) {
             self.line("i=", &[title]);
@@ -369,8 +387,8 @@ impl Writer<'_> {
         }
     }
 
-    fn codec(&mut self, codec: &Codec, pts: &PtMap) {
-        let pt = u64::from(pts.get(codec.pt));
+    fn codec(&mut self, codec: &Codec, pt: u8, pts: &PtMap) {
+        let pt = u64::from(pt);
         if !codec.name.is_empty() {
             self.out.push_str("a=rtpmap:");
             self.number(pt);

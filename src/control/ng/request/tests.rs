@@ -237,12 +237,12 @@ fn what_is_not_honoured_is_named() {
             "ignored: record-call, T.38",
         ),
         (
-            r#","codec":{"transcode":["PCMA"],"strip":["G722"]}"#,
-            "ignored: codec-transcode",
+            r#","codec":{"frob":["PCMA"],"strip":["G722"]}"#,
+            "ignored: codec-frob",
         ),
         (
-            r#","flags":["codec-mask-PCMA","OSRTP-offer"]"#,
-            "ignored: codec-mask-PCMA, OSRTP-offer",
+            r#","flags":["codec-frob-PCMA","OSRTP-offer"]"#,
+            "ignored: codec-frob-PCMA, OSRTP-offer",
         ),
         (
             r#","flags":["frob",3],"nicate":1"#,
@@ -359,20 +359,25 @@ fn interfaces_come_by_direction_or_by_name() {
 fn flags_set_what_they_name() {
     let all = r#","flags":["all","asymmetric","directional","early-media","fast","fatal",
         "full-rtcp-attribute","media-handover","no-rtcp-attribute","original-sendrecv","reset",
-        "SIP-source-address","strict-source","to-tag","trust-address"]"#;
+        "SIP-source-address","strict-source","to-tag","trust-address","always-transcode",
+        "force-transcoding","provisional","single-codec"]"#;
     with_offer(all, |r| {
         let expected = Flags {
             all: true,
+            always_transcode: true,
             asymmetric: true,
             directional: true,
             early_media: true,
             fast: true,
             fatal: true,
+            force_transcoding: true,
             full_rtcp_attribute: true,
             media_handover: true,
             no_rtcp_attribute: true,
             original_sendrecv: true,
+            provisional: true,
             reset: true,
+            single_codec: true,
             sip_source_address: true,
             strict_source: true,
             to_tag: true,
@@ -552,4 +557,109 @@ fn hostile_rtpp_flags_neither_recurse_nor_last() {
     with_rtpp(&"x ".repeat(30_000), |r| {
         assert_eq!(r.ignored(), ["the rest of rtpp-flags"])
     });
+}
+
+#[test]
+fn every_list_of_codecs_is_read_in_any_form() {
+    let dictionary = r#","codec":{"strip":["a"],"ignore":["b"],"mask":["c"],"consume":["d"],
+        "except":["e"],"offer":["f"],"accept":["g"],"transcode":["h/8000/1///x--1"],
+        "set":["i/48000/2/16000"]}"#;
+    let flags = r#","flags":["codec-strip-a","codec-ignore-b","codec-mask-c","codec-consume-d",
+        "codec-except-e","codec-offer-f","codec-accept-g","transcode-h/8000/1///x--1",
+        "codec-set-i/48000/2/16000"]"#;
+    for form in [dictionary, flags] {
+        with_offer(form, |r| {
+            let c = &r.codecs;
+            assert_eq!(c.strip, ["a", "b"]);
+            assert_eq!(c.mask, ["c", "d"]);
+            assert_eq!(
+                (&*c.except[0], &*c.offer[0], &*c.accept[0]),
+                ("e", "f", "g")
+            );
+            assert_eq!(c.transcode, ["h/8000/1///x=1"]);
+            assert_eq!(c.set, ["i/48000/2/16000"]);
+            assert_eq!(r.warning(), None);
+        });
+    }
+    with_rtpp(
+        "codec-transcode-PCMA transcode=opus always-transcode single-codec",
+        |r| {
+            assert_eq!(r.codecs.transcode, ["PCMA", "opus"]);
+            assert!(r.flags.always_transcode && r.flags.single_codec);
+        },
+    );
+}
+
+#[test]
+fn early_media_policies_are_read() {
+    let of = |text: &str| {
+        let more = format!(r#","early-media-policy":"{text}""#);
+        let text = offer(&more);
+        decode(text.as_bytes()).unwrap().early_media_policy
+    };
+    assert_eq!(of("latest"), Some(EarlyMedia::Latest));
+    assert_eq!(of("Mix"), Some(EarlyMedia::Mix));
+    let ringback = |country| {
+        let plan = TonePlan::named(country, ToneKind::Ringback).unwrap();
+        Some(EarlyMedia::Ringback(plan))
+    };
+    assert_eq!(of("ringback"), ringback("in"));
+    assert_eq!(of("ringback=us"), ringback("us"));
+    assert_eq!(
+        of("ringback=440/1000/2000"),
+        Some(EarlyMedia::Ringback(
+            TonePlan::parse("440/1000/2000").unwrap()
+        ))
+    );
+    assert_eq!(of("ringback=xx"), None);
+    assert_eq!(
+        warning(r#","early-media-policy":"sometimes""#).as_deref(),
+        Some("ignored: early-media-policy")
+    );
+}
+
+#[test]
+fn what_to_play_is_read() {
+    let play = |more: &str| {
+        let text = format!(r#"{{"command":"play media","call-id":"c","from-tag":"a"{more}}}"#);
+        Request::decode(text.as_bytes()).1.map(|r| {
+            let blob = r.blob.as_ref().map(|blob| blob.to_vec());
+            (
+                r.file.as_ref().map(ToString::to_string),
+                blob,
+                r.repeat_times,
+                r.warning(),
+            )
+        })
+    };
+    let (file, blob, times, warning) = play(r#","file":"/x.wav","repeat-times":3"#).unwrap();
+    assert_eq!(
+        (file.as_deref(), blob, times, warning),
+        (Some("/x.wav"), None, Some(3), None)
+    );
+    for (text, bytes) in [
+        ("aGk=", "hi"),
+        ("aGk", "hi"),
+        ("aGkh\\nYWJj", "hi!abc"),
+        ("_-8=", ""),
+    ] {
+        let (_, blob, _, warning) = play(&format!(r#","blob64":"{text}""#)).unwrap();
+        let expected = if text == "_-8=" {
+            vec![0xFF, 0xEF]
+        } else {
+            bytes.as_bytes().to_vec()
+        };
+        assert_eq!((blob, warning), (Some(expected), None), "{text}");
+    }
+    for text in ["a", "aGk=x", "a Gk!", ""] {
+        let (_, blob, _, warning) = play(&format!(r#","blob64":"{text}""#)).unwrap();
+        assert_eq!(
+            (blob, warning.as_deref()),
+            (None, Some("ignored: blob64")),
+            "{text}"
+        );
+    }
+    let name = |len: usize| format!(r#","file":"{}""#, "x".repeat(len));
+    assert!(play(&name(FILE_NAME_MAX)).unwrap().0.is_some());
+    assert!(play(&name(FILE_NAME_MAX + 1)).unwrap().0.is_none());
 }

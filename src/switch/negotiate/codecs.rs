@@ -1,0 +1,493 @@
+//! Which codecs an offer is sent on with, and how what a party says gets to the other: as it is,
+//! from one law of G.711 to the other, or decoded and encoded anew.
+
+use smallvec::SmallVec;
+
+use super::voices::{self, Side, Types, kind_of};
+use crate::audio::codec::CodecKind;
+use crate::engine::Voice;
+use crate::switch::dialogue::{Offer, SentOn};
+use crate::switch::request::CodecPolicy;
+use crate::wire::sdp::{
+    Codec, CodecFilter, CodecSpec, Media, PtEntry, PtMap, SDP_FORMATS_MAX, numbers_for, pt_maps,
+    unused_number,
+};
+
+/// What an answer settles on one line.
+pub(super) struct Settled {
+    /// What the offerer is told, in its numbering; empty: the answer's own, renumbered.
+    pub(super) told: Vec<Codec>,
+    /// How the answer is renumbered for the offerer.
+    pub(super) pts: PtMap,
+    /// What the offerer and the answerer may send.
+    pub(super) types: [Types; 2],
+    /// What they speak, where it is audio that is read.
+    pub(super) voices: Option<[Voice; 2]>,
+}
+
+/// What becomes of a codec of an offer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is sent on.
+    Passes,
+    /// It is not, but the offerer may use it.
+    Masked,
+    /// As if it had not been there.
+    Stripped,
+}
+
+/// Decides which codecs of an audio line are sent on, which are added, and how they are numbered
+/// for a party to whom numbers mean what `known` says.
+pub(super) fn send_on(
+    media: &Media,
+    policy: &CodecPolicy,
+    known: &[Codec],
+    ix: usize,
+    warnings: &mut Vec<String>,
+) -> (PtMap, SentOn) {
+    let mut fates: Vec<Fate> = media.codecs.iter().map(|c| fate(c, policy)).collect();
+    let added = additions(media, &fates, policy, ix, warnings);
+    if !added.is_empty() {
+        // What is sent on may be sent back, and then has to be made from an added codec.
+        for (codec, fate) in media.codecs.iter().zip(&mut fates) {
+            if codec.is_sound() && kind_of(codec).is_none() {
+                *fate = Fate::Stripped;
+            }
+        }
+    }
+    let mut list = ordered(media, &fates, added, policy);
+    let had_sound = media.codecs.iter().any(Codec::is_sound);
+    if list.is_empty() || (had_sound && !list.iter().any(|(codec, _)| codec.is_sound())) {
+        fates.fill(Fate::Passes);
+        list = ordered(media, &fates, Vec::new(), policy);
+    }
+    let codecs: Vec<Codec> = list.iter().map(|(codec, _)| codec.clone()).collect();
+    let sent = numbers_for(&codecs, known);
+    let mut on = SentOn::default();
+    for (codec, is_added) in list {
+        let pt = sent.get(codec.pt);
+        if is_added {
+            on.added |= 1 << pt;
+        } else {
+            on.passing |= 1 << codec.pt;
+        }
+        on.told.push(Codec { pt, ..codec });
+    }
+    for (codec, fate) in media.codecs.iter().zip(&fates) {
+        let accepted = has_all(&policy.accept) || is_listed(&policy.accept, codec);
+        let usable = *fate == Fate::Masked || (accepted && *fate == Fate::Passes);
+        if usable && kind_of(codec).is_some() {
+            on.spare |= 1 << codec.pt;
+        }
+    }
+    (sent, on)
+}
+
+/// The codecs that are sent on, with whether they were added, in the order asked for.
+fn ordered(
+    media: &Media,
+    fates: &[Fate],
+    added: Vec<Codec>,
+    policy: &CodecPolicy,
+) -> Vec<(Codec, bool)> {
+    let passing = media.codecs.iter().zip(fates);
+    let passing = passing.filter(|(_, fate)| **fate == Fate::Passes);
+    let mut list: Vec<(Codec, bool)> = passing.map(|(codec, _)| (codec.clone(), false)).collect();
+    let last_sound = list.iter().rposition(|(codec, _)| codec.is_sound());
+    let at = last_sound.map_or(0, |last| last + 1);
+    list.splice(at..at, added.into_iter().map(|codec| (codec, true)));
+    // Without `all`, what is in `transcode` and was offered anyway stays where it was.
+    let restored = has_all(&policy.strip) || has_all(&policy.mask);
+    let place = |codec: &Codec| {
+        let at = |names: &[String]| names.iter().position(|name| codec.is_named(name));
+        let restored_at = || at(&policy.transcode).filter(|_| restored);
+        at(&policy.offer)
+            .or_else(|| restored_at().map(|at| policy.offer.len() + at))
+            .unwrap_or(usize::MAX)
+    };
+    list.sort_by_key(|(codec, _)| place(codec));
+    list
+}
+
+fn fate(codec: &Codec, policy: &CodecPolicy) -> Fate {
+    let spared = is_listed(&policy.except, codec) || is_listed(&policy.offer, codec);
+    let restored = is_listed(&policy.transcode, codec);
+    // `full` is `all` that also `transcode` does not undo.
+    let swept = |names: &[String]| {
+        let is = |word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word));
+        is("full") || (is("all") && !restored)
+    };
+    let masked = swept(&policy.mask) && codec.is_sound();
+    match () {
+        () if spared => Fate::Passes,
+        () if is_listed(&policy.strip, codec) || swept(&policy.strip) => Fate::Stripped,
+        () if is_listed(&policy.mask, codec) || masked => match kind_of(codec) {
+            Some(_) => Fate::Masked,
+            None => Fate::Stripped,
+        },
+        () => Fate::Passes,
+    }
+}
+
+fn is_listed(names: &[String], codec: &Codec) -> bool {
+    names.iter().any(|name| codec.is_named(name))
+}
+
+fn has_all(names: &[String]) -> bool {
+    let is_all = |name: &String| ["all", "full", "any"].contains(&&*name.to_ascii_lowercase());
+    names.iter().any(is_all)
+}
+
+/// The codecs to add, under numbers that the offer does not use.
+fn additions(
+    media: &Media,
+    fates: &[Fate],
+    policy: &CodecPolicy,
+    ix: usize,
+    warnings: &mut Vec<String>,
+) -> Vec<Codec> {
+    let mut added: Vec<Codec> = Vec::new();
+    let mut used = media.codecs.iter().fold(0, |used, c| used | 1_u128 << c.pt);
+    let fated = || media.codecs.iter().zip(fates);
+    let usable = || fated().filter(|(_, fate)| **fate != Fate::Stripped);
+    for wanted in &policy.transcode {
+        let passes =
+            |(codec, fate): (&Codec, &Fate)| *fate == Fate::Passes && codec.is_named(wanted);
+        if usable().any(passes) || added.iter().any(|codec| codec.is_named(wanted)) {
+            continue;
+        }
+        let spec = CodecSpec::parse(wanted);
+        let Some(kind) = kind_of_spec(&spec) else {
+            warnings.push(format!(
+                "media {ix}: cannot transcode to {}: no codec of this switch",
+                printable(spec.name)
+            ));
+            continue;
+        };
+        if !usable().any(|(codec, _)| kind_of(codec).is_some()) {
+            warnings.push(format!(
+                "media {ix}: cannot transcode to {}: nothing offered can be decoded",
+                printable(spec.name)
+            ));
+            continue;
+        }
+        let usual = usual_number(kind).filter(|pt| used & (1 << pt) == 0);
+        let free = usual.or_else(|| unused_number(used));
+        let Some(pt) = free.filter(|_| media.codecs.len() + added.len() < SDP_FORMATS_MAX) else {
+            warnings.push(format!("media {ix}: no room for {}", printable(spec.name)));
+            continue;
+        };
+        used |= 1 << pt;
+        let wide = usable().any(|(codec, _)| voices::is_wide(codec));
+        added.push(voices::describe(kind, pt, spec.fmtp, wide));
+    }
+    added
+}
+
+/// The codec that a command names, with what it leaves open as usual.
+fn kind_of_spec(spec: &CodecSpec<'_>) -> Option<CodecKind> {
+    let is = |name: &str| spec.name.eq_ignore_ascii_case(name);
+    let (clock_hz, channels) = match () {
+        () if is("opus") => (48_000, 2),
+        () if is("L16") => (16_000, 1),
+        () => (8_000, 1),
+    };
+    voices::kind(
+        spec.name,
+        spec.clock_hz.unwrap_or(clock_hz),
+        spec.channels.unwrap_or(channels),
+    )
+}
+
+/// RFC 3551 table 4.
+fn usual_number(kind: CodecKind) -> Option<u8> {
+    match kind {
+        CodecKind::Pcmu => Some(0),
+        CodecKind::Pcma => Some(8),
+        CodecKind::G722 => Some(9),
+        CodecKind::L16 { .. } | CodecKind::Opus => None,
+    }
+}
+
+/// A name from a command, for a warning.
+fn printable(name: &str) -> String {
+    let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    name.chars().take(NAME_SHOWN_MAX).map(shown).collect()
+}
+
+/// Longest name of a codec in a warning, in characters.
+const NAME_SHOWN_MAX: usize = 32;
+
+/// Which codecs are sent on of a line that is not audio we read.
+pub(super) fn filter(policy: &CodecPolicy) -> CodecFilter {
+    let is_all = |name: &String| ["all", "full"].contains(&&*name.to_ascii_lowercase());
+    let lists = || policy.strip.iter().chain(&policy.mask);
+    let spared = || policy.except.iter().chain(&policy.offer);
+    if lists().next().is_none() {
+        CodecFilter::All
+    } else if lists().any(is_all) {
+        CodecFilter::Keep(spared().chain(&policy.transcode).cloned().collect())
+    } else {
+        let is_spared = |name: &&String| spared().any(|other| other.eq_ignore_ascii_case(name));
+        CodecFilter::Drop(lists().filter(|name| !is_spared(name)).cloned().collect())
+    }
+}
+
+/// Compares a line's offer with its answer. `known` is what numbers mean to the offerer.
+pub(super) fn settle(
+    offer: &Offer,
+    ix: usize,
+    answered: &Media,
+    known: &[Codec],
+    single: bool,
+) -> Settled {
+    let line = &offer.lines[ix];
+    let Some(on) = &line.codecs else {
+        let maps = pt_maps(&line.media, &line.sent, &offer.filter, answered, known);
+        return Settled {
+            told: Vec::new(),
+            pts: maps.answer,
+            types: [&maps.to_answerer, &maps.to_offerer].map(|entries| relayed(entries)),
+            voices: None,
+        };
+    };
+    let mut passing = line.media.without_text();
+    passing
+        .codecs
+        .retain(|codec| on.passing & (1 << codec.pt) != 0);
+    let maps = pt_maps(&passing, &line.sent, &CodecFilter::All, answered, known);
+    let pairs: Pairs = maps.to_answerer.iter().map(|e| (e.from, e.to)).collect();
+    let told = told_to_offerer(&line.media, on, answered, &pairs, &maps.answer, single);
+    let talk = Talk {
+        offer,
+        line: &line.media,
+        on,
+        sent: &line.sent,
+        answered,
+        pairs,
+        told,
+    };
+    let [a, b] = talk.sides();
+    let types = [talk.from_offerer(&b), talk.from_answerer(&a)];
+    let voices = [
+        a.voice(&types[0], |pt| talk.line.codec(pt)),
+        b.voice(&types[1], |pt| talk.answered_under(pt)),
+    ];
+    drop((a, b));
+    Settled {
+        told: talk.told,
+        pts: maps.answer,
+        types,
+        voices: Some(voices),
+    }
+}
+
+/// Offered and answered number of the same codec.
+type Pairs = SmallVec<[(u8, u8); 8]>;
+
+/// What passes as it is.
+fn relayed(entries: &[PtEntry]) -> Types {
+    entries.iter().map(voices::relayed).collect()
+}
+
+/// The codecs of the answer that the offerer offered, then those that it may use whatever the
+/// answerer chose, or must use as the answerer chose none.
+fn told_to_offerer(
+    offered: &Media,
+    on: &SentOn,
+    answered: &Media,
+    pairs: &Pairs,
+    renumbered: &PtMap,
+    single: bool,
+) -> Vec<Codec> {
+    let paired = |codec: &&Codec| pairs.iter().any(|(_, answered)| *answered == codec.pt);
+    let mut told: Vec<Codec> = answered
+        .codecs
+        .iter()
+        .filter(paired)
+        .map(|codec| Codec {
+            pt: renumbered.get(codec.pt),
+            ..codec.clone()
+        })
+        .collect();
+    if answered.codecs.iter().any(|codec| kind_of(codec).is_some()) {
+        let wide = answered.codecs.iter().any(voices::is_wide);
+        add_own(&mut told, offered, on.spare, wide);
+        if !told.iter().any(Codec::is_sound) {
+            add_own(&mut told, offered, on.passing, wide);
+        }
+    }
+    if !told.iter().any(Codec::is_sound) {
+        return Vec::new(); // nothing works: let the offerer see why
+    }
+    if single {
+        let first = told
+            .iter()
+            .find(|codec| codec.is_sound())
+            .map(|codec| codec.pt);
+        told.retain(|codec| !codec.is_sound() || Some(codec.pt) == first);
+    }
+    told
+}
+
+/// Adds codecs of the offerer that we can decode and encode, behind the last sound.
+fn add_own(told: &mut Vec<Codec>, offered: &Media, which: u128, wide: bool) {
+    for codec in &offered.codecs {
+        let known = told.iter().any(|before| before.pt == codec.pt);
+        let Some(kind) = kind_of(codec).filter(|_| which & (1 << codec.pt) != 0 && !known) else {
+            continue;
+        };
+        let last = told.iter().rposition(Codec::is_sound);
+        let described = voices::describe(kind, codec.pt, None, wide);
+        let own = Codec {
+            name: codec.name.clone(),
+            channels: codec.channels,
+            ..described
+        };
+        told.insert(last.map_or(0, |last| last + 1), own);
+    }
+}
+
+/// An offer and its answer on one line of audio.
+struct Talk<'a> {
+    offer: &'a Offer,
+    line: &'a Media,
+    on: &'a SentOn,
+    sent: &'a PtMap,
+    answered: &'a Media,
+    pairs: Pairs,
+    told: Vec<Codec>,
+}
+
+impl Talk<'_> {
+    /// The offerer and the answerer, with what they accept, what they wish, and what we send them.
+    fn sides(&self) -> [Side<'_>; 2] {
+        let policy = &self.offer.policy;
+        // What the offerer wishes stands in its offer, not in the answer it is told.
+        let by_offer = |codec: &Codec| self.line.codec(codec.pt);
+        let mut a: Vec<&Codec> = self.told.iter().filter_map(by_offer).collect();
+        if a.is_empty() {
+            let paired = |pt: u8| self.line.codec(pt);
+            a = self
+                .pairs
+                .iter()
+                .filter_map(|(pt, _)| paired(*pt))
+                .collect();
+        }
+        let b: Vec<&Codec> = self.answered.codecs.iter().collect();
+        let first = a.iter().find(|codec| codec.is_sound());
+        let partner = first.and_then(|first| self.answered_as(first.pt));
+        let (to_a, to_b) = (&self.offer.ptime_reverse, &self.offer.ptime);
+        let wide = [&a, &b].map(|codecs| voices::are_wide(codecs));
+        [
+            Side::new(a, None, wide[1])
+                .with_options(&policy.set)
+                .with_ptime(*to_a, self.line.ptime),
+            Side::new(b, partner, wide[0])
+                .with_options(&policy.transcode)
+                .with_ptime(*to_b, self.answered.ptime),
+        ]
+    }
+
+    fn answered_as(&self, offered: u8) -> Option<&Codec> {
+        let pair = self.pairs.iter().find(|(pt, _)| *pt == offered)?;
+        self.answered.codec(pair.1)
+    }
+
+    /// What the answerer means by a number: its own, or as it was offered.
+    fn answered_under(&self, pt: u8) -> Option<&Codec> {
+        let offered = || self.on.told.iter().find(|told| told.pt == pt);
+        self.answered.codec(pt).or_else(offered)
+    }
+
+    fn offered_as(&self, answered: u8) -> Option<&Codec> {
+        let pair = self.pairs.iter().find(|(_, pt)| *pt == answered)?;
+        self.line.codec(pair.0)
+    }
+
+    fn from_offerer(&self, to: &Side<'_>) -> Types {
+        let recode = self.offer.policy.force || self.offer.ptime.is_some();
+        let mut table = voices::Table::new(to, recode);
+        for codec in self.told.iter().filter_map(|told| self.line.codec(told.pt)) {
+            table.add(codec.pt, codec, self.answered_as(codec.pt));
+        }
+        if self.told.is_empty() {
+            for codec in self.pairs.iter().filter_map(|(pt, _)| self.line.codec(*pt)) {
+                table.add(codec.pt, codec, self.answered_as(codec.pt));
+            }
+        }
+        table.finish()
+    }
+
+    fn from_answerer(&self, to: &Side<'_>) -> Types {
+        let recode = self.offer.policy.force || self.offer.ptime_reverse.is_some();
+        let mut table = voices::Table::new(to, recode);
+        let partner = |codec: &Codec| self.offered_as(codec.pt).filter(|own| to.accepts(own.pt));
+        for codec in &self.answered.codecs {
+            table.add(codec.pt, codec, partner(codec));
+        }
+        // It may also use the numbers under which it was offered what it accepted.
+        for told in &self.on.told {
+            if self.answered.codec(told.pt).is_some() {
+                continue; // there it means what the answer says
+            }
+            let offered = |pt: u8| self.sent.get(pt) == told.pt;
+            let paired = self.pairs.iter().find(|(pt, _)| offered(*pt));
+            let same = match paired {
+                Some((_, answered)) => self.answered.codec(*answered),
+                None if self.on.added & (1 << told.pt) == 0 => None,
+                None => self
+                    .answered
+                    .codecs
+                    .iter()
+                    .find(|codec| codec.same_as(told)),
+            };
+            if let Some(same) = same {
+                table.add(told.pt, same, partner(same));
+            }
+        }
+        table.finish()
+    }
+}
+
+/// What the two may send before there is an answer, and what they speak: the offerer may be sent
+/// what it offered, the answerer nothing yet.
+pub(super) fn before_answer(
+    offer: &Offer,
+    line: &Media,
+    sent: &PtMap,
+    on: &SentOn,
+) -> [(Types, Voice); 2] {
+    let usable = on.passing | on.spare;
+    let is_usable = |codec: &&Codec| usable & (1 << codec.pt) != 0;
+    let a: Vec<&Codec> = line.codecs.iter().filter(is_usable).collect();
+    let b: Vec<&Codec> = on.told.iter().collect();
+    let wide = [&a, &b].map(|codecs| voices::are_wide(codecs));
+    let a = Side::new(a, None, wide[1])
+        .with_options(&offer.policy.set)
+        .with_ptime(offer.ptime_reverse, line.ptime);
+    let b = Side::new(b, None, wide[0]);
+    let recode = offer.policy.force || offer.ptime_reverse.is_some();
+    let mut from_b = voices::Table::new(&a, recode);
+    for told in &on.told {
+        let own = line
+            .codecs
+            .iter()
+            .find(|codec| on.passing & (1 << codec.pt) != 0 && sent.get(codec.pt) == told.pt);
+        from_b.add(told.pt, told, own);
+    }
+    let from_b = from_b.finish();
+    let passing = line
+        .codecs
+        .iter()
+        .filter(|codec| on.passing & (1 << codec.pt) != 0);
+    let from_a: Types = passing
+        .map(|codec| voices::relay(codec.pt, sent.get(codec.pt), codec))
+        .collect();
+    let voice_of_a = a.voice_of_all();
+    let voice_of_b = Voice {
+        speaks: None,
+        ..b.voice(&from_b, |pt| on.told.iter().find(|told| told.pt == pt))
+    };
+    [(from_a, voice_of_a), (from_b, voice_of_b)]
+}
