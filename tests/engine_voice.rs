@@ -255,6 +255,20 @@ fn a_prompt_takes_the_place_of_what_is_relayed_and_gives_it_back() {
 }
 
 #[test]
+fn a_prompt_of_whole_frames_ends_with_its_last_one() {
+    let mut world = relayed();
+    world.apply(Change::Play(Box::new(play(
+        B,
+        Sound::Clip(clip(8_000, 77)),
+    ))));
+    world.wait(2_000);
+    let received = world.received(B);
+    assert_eq!(received.len(), 50);
+    assert!(received.iter().all(|(_, s)| l16(s) == vec![77; 160]));
+    assert_eq!(world.stream(B).playing, []);
+}
+
+#[test]
 fn a_prompt_is_stopped_with_its_position() {
     let mut world = relayed();
     world.apply(Change::Play(Box::new(Play {

@@ -40,6 +40,11 @@ impl Switch {
 
     /// With media on `ip` and exactly this many media ports.
     pub fn start_on(ip: &str, media_ports: u16) -> Self {
+        Self::start_with(ip, media_ports, &[])
+    }
+
+    /// With further arguments, which only we understand.
+    pub fn start_with(ip: &str, media_ports: u16, arguments: &[&str]) -> Self {
         let mut ports = Ports::reserve(media_ports + 4);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (ng, http) = (local(ports.next()), local(ports.next()));
@@ -48,6 +53,7 @@ impl Switch {
         let log = directory.join("switch.log");
         let mut command = command(ip, ng, http, media);
         let output = File::create(&log).expect("a scratch file");
+        command.args(arguments);
         // Whatever it drops (a core, were it to crash) goes with the scratch directory.
         command
             .current_dir(&directory)

@@ -241,10 +241,11 @@ impl Mouth {
             let filled = player.fill(&mut played[..n]);
             mix::add(&mut sum[..n], &played[..filled]);
             player.frames += u32::from(filled > 0);
-            if filled < n {
+            let over = filled < n || player.is_over();
+            if over {
                 ended.push((player.report(), PlayEnd::Completed));
             }
-            filled == n
+            !over
         });
         mix::all(&sum[..n], pcm);
         true

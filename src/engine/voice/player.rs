@@ -121,6 +121,19 @@ impl Player {
         filled
     }
 
+    /// Nothing is left to play: a sound of whole frames ends with its last one, and not with a
+    /// silent one after it.
+    pub(in crate::engine) fn is_over(&self) -> bool {
+        let played = match (&self.source, &self.sound) {
+            (Source::Tone(tone), _) => tone.is_finished(),
+            (Source::Clip { position, .. }, Sound::Clip(clip)) => {
+                *position == clip.samples().len() && self.rounds_left == Some(0)
+            }
+            (Source::Clip { .. }, Sound::Tone(_)) => false,
+        };
+        played || self.samples_left == 0
+    }
+
     pub(in crate::engine) fn report(&self) -> PlayReport {
         PlayReport {
             id: self.id,

@@ -1,0 +1,671 @@
+//! Calls whose parties speak different codecs, and prompts, asked of the whole process by ng.
+//!
+//! Every voice is a tone, found again by Goertzel in what the other party received and decoded.
+//! Phones code with the crate's own codecs, whose bits other tests compare with the standards'.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test signals and test clocks are far inside every range"
+)]
+
+mod support;
+
+use std::f64::consts::TAU;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crosspoint::audio::codec::{CodecConfig, CodecKind, Decoder, Encoder};
+use crosspoint::audio::opus::OpusConfig;
+use serde_json::{Value, json};
+use support::every_20_ms;
+use support::ng::Ng;
+use support::party::{Party, answer, offer, target};
+use support::rtp::{self, Packet};
+use support::switch::{Switch, scratch};
+
+/// A party of one codec.
+struct Phone {
+    party: Party,
+    kind: CodecKind,
+    pt: u8,
+    encoder: Encoder,
+    /// Samples its voice has said.
+    said: usize,
+    hz: f64,
+    ptime: Option<u16>,
+    heard: Vec<(Instant, Packet)>,
+}
+
+impl Phone {
+    fn new(kind: CodecKind, pt: u8, hz: f64) -> Self {
+        Self {
+            party: Party::new("127.0.0.1", 0.0),
+            kind,
+            pt,
+            encoder: Encoder::new(&config(kind)).expect("a known codec"),
+            said: 0,
+            hz,
+            ptime: None,
+            heard: Vec::new(),
+        }
+    }
+
+    fn sdp(&self) -> String {
+        let port = self.party.address().port();
+        let (pt, kind) = (self.pt, self.kind);
+        let ptime = self
+            .ptime
+            .map_or_else(String::new, |ms| format!("a=ptime:{ms}\r\n"));
+        format!(
+            "v=0\r\no=- 4711 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {pt} 101\r\na=rtpmap:{pt} {kind}\r\n\
+             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n{ptime}"
+        )
+    }
+
+    /// 20 ms of its tone.
+    fn speak(&mut self, to: SocketAddr) {
+        let rate = config(self.kind).pcm_hz() as usize;
+        let mut pcm = vec![0_i16; rate / 50];
+        for sample in &mut pcm {
+            let phase = TAU * self.hz * self.said as f64 / rate as f64;
+            *sample = (8_000.0 * phase.sin()) as i16;
+            self.said += 1;
+        }
+        let mut payload = vec![0; 1_500];
+        let len = self.encoder.encode(&pcm, &mut payload).expect("a frame");
+        payload.truncate(len);
+        self.party.send(to, self.pt, payload);
+        let ticks = self.kind.clock_hz() / 50;
+        self.party.timestamp = self.party.timestamp.wrapping_add(ticks);
+    }
+
+    fn listen(&mut self) {
+        let now = Instant::now();
+        self.heard
+            .extend(self.party.heard().into_iter().map(|packet| (now, packet)));
+    }
+
+    /// What it heard so far, packets of its own codec decoded.
+    fn take(&mut self) -> Heard {
+        self.listen();
+        let packets = std::mem::take(&mut self.heard);
+        let mut decoder = Decoder::new(&config(self.kind)).expect("a known codec");
+        let (mut pcm, mut frame) = (Vec::new(), [0; 5_760]);
+        for (_, packet) in packets.iter().filter(|(_, p)| p.pt == self.pt) {
+            let n = decoder
+                .decode(&packet.payload, &mut frame)
+                .expect("a payload");
+            pcm.extend_from_slice(&frame[..n]);
+        }
+        Heard {
+            packets,
+            pcm,
+            rate: config(self.kind).pcm_hz(),
+            clock_hz: self.kind.clock_hz(),
+            pt: self.pt,
+        }
+    }
+}
+
+/// Opus as a phone runs it: wideband.
+fn config(kind: CodecKind) -> CodecConfig {
+    CodecConfig {
+        kind,
+        opus: OpusConfig::at(16_000),
+    }
+}
+
+/// What a phone heard.
+struct Heard {
+    packets: Vec<(Instant, Packet)>,
+    pcm: Vec<i16>,
+    rate: u32,
+    clock_hz: u32,
+    pt: u8,
+}
+
+impl Heard {
+    /// How much of the sound after the first 300 ms is at `hz`.
+    fn share(&self, hz: f64) -> f64 {
+        let settled = self
+            .pcm
+            .get(self.rate as usize * 3 / 10..)
+            .unwrap_or_default();
+        let shares: Vec<f64> = settled
+            .chunks_exact(self.rate as usize / 10)
+            .map(|window| goertzel(window, hz, self.rate))
+            .collect();
+        shares.iter().sum::<f64>() / shares.len().max(1) as f64
+    }
+
+    #[track_caller]
+    fn assert_tone(&self, hz: f64, who: &str) {
+        let share = self.share(hz);
+        assert!(
+            share > 0.85,
+            "{who}: only {share:.2} of {} samples is {hz} Hz",
+            self.pcm.len()
+        );
+    }
+
+    /// One SSRC, one number after the other, nothing but what was negotiated, and a clock that
+    /// keeps step with the wall.
+    #[track_caller]
+    fn assert_one_clock(&self, who: &str) {
+        let packets: Vec<Packet> = self.packets.iter().map(|(_, p)| p.clone()).collect();
+        let first = packets
+            .first()
+            .unwrap_or_else(|| panic!("{who} heard nothing"));
+        for packet in &packets {
+            assert_eq!(packet.ssrc, first.ssrc, "{who}: one source");
+            assert!(
+                [self.pt, 101].contains(&packet.pt),
+                "{who}: type {}",
+                packet.pt
+            );
+        }
+        assert_eq!(rtp::gaps(&packets), (0, true), "{who}: numbers");
+        let (start, end) = (&self.packets[0], &self.packets[self.packets.len() - 1]);
+        let ticks = end.1.timestamp.wrapping_sub(start.1.timestamp);
+        let media_ms = f64::from(ticks) * 1e3 / f64::from(self.clock_hz);
+        let wall_ms = (end.0 - start.0).as_secs_f64() * 1e3;
+        assert!(
+            (media_ms - wall_ms).abs() < 120.0,
+            "{who}: {media_ms:.0} ms of media in {wall_ms:.0} ms"
+        );
+    }
+}
+
+fn goertzel(window: &[i16], hz: f64, rate: u32) -> f64 {
+    let coefficient = 2.0 * (TAU * hz / f64::from(rate)).cos();
+    let (mut one, mut two, mut energy) = (0.0, 0.0, 0.0);
+    for &sample in window {
+        let sample = f64::from(sample);
+        energy += sample * sample;
+        (one, two) = (sample + coefficient * one - two, one);
+    }
+    let power = one * one + two * two - coefficient * one * two;
+    if energy < 1.0 {
+        0.0
+    } else {
+        2.0 * power / (energy * window.len() as f64)
+    }
+}
+
+/// Two phones on a switch.
+struct Call {
+    id: String,
+    a: Phone,
+    b: Phone,
+    a_to: SocketAddr,
+    b_to: SocketAddr,
+    /// What each was told.
+    told: [String; 2],
+}
+
+impl Call {
+    fn new(ng: &mut Ng, a: Phone, b: Phone, more: &Value) -> Self {
+        let id = format!("voice-{:016x}", fastrand::u64(..));
+        let mut request = offer(&id, "tag-a", &a.sdp());
+        let more = more.as_object().expect("keys").clone();
+        request.as_object_mut().expect("keys").extend(more);
+        let told_b = sdp_of(&ng.ok(&request));
+        let told_a = sdp_of(&ng.ok(&answer(&id, "tag-a", "tag-b", &b.sdp())));
+        Self {
+            id,
+            a_to: target(&told_a),
+            b_to: target(&told_b),
+            a,
+            b,
+            told: [told_a, told_b],
+        }
+    }
+
+    /// Both speak for `count` packets of 20 ms.
+    fn talk(&mut self, count: u32) -> (Heard, Heard) {
+        every_20_ms(count, |_| {
+            self.a.speak(self.a_to);
+            self.b.speak(self.b_to);
+            self.a.listen();
+            self.b.listen();
+        });
+        (self.a.take(), self.b.take())
+    }
+
+    /// Both hear each other's tone, each in its own codec, on one clock.
+    #[track_caller]
+    fn assert_talks(&mut self) {
+        self.talk(15); // until decoders run
+        let (at_a, at_b) = self.talk(100);
+        at_a.assert_one_clock("A");
+        at_b.assert_one_clock("B");
+        at_a.assert_tone(self.b.hz, "A");
+        at_b.assert_tone(self.a.hz, "B");
+        assert!(at_a.packets.len() > 90 && at_b.packets.len() > 90);
+    }
+
+    fn media(&self, command: &str, tag: &str) -> Value {
+        json!({"command": command, "call-id": self.id, "from-tag": tag})
+    }
+}
+
+fn sdp_of(reply: &Value) -> String {
+    reply["sdp"].as_str().expect("an SDP").to_owned()
+}
+
+/// The formats of an SDP's audio line.
+fn formats(sdp: &str) -> Vec<&str> {
+    let line = sdp.lines().find(|line| line.starts_with("m=audio"));
+    line.expect("an audio line").split(' ').skip(3).collect()
+}
+
+#[test]
+fn the_laws_of_g711_meet_packet_by_packet() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Pcmu, 0, 600.0),
+        Phone::new(CodecKind::Pcma, 8, 1_000.0),
+    );
+    let more = json!({"codec": {"mask": ["pcmu"], "transcode": ["PCMA"]}});
+    let mut call = Call::new(&mut ng, a, b, &more);
+    assert_eq!(formats(&call.told[1]), ["8", "101"], "{}", call.told[1]);
+    assert_eq!(formats(&call.told[0]), ["0", "101"], "{}", call.told[0]);
+    call.assert_talks();
+    let (at_a, at_b) = call.talk(50);
+    // Nothing is buffered, so nothing is lost and nothing is made.
+    assert!(
+        (49..=51).contains(&at_a.packets.len()),
+        "{}",
+        at_a.packets.len()
+    );
+    assert!(
+        (49..=51).contains(&at_b.packets.len()),
+        "{}",
+        at_b.packets.len()
+    );
+}
+
+#[test]
+fn an_answer_in_another_codec_than_offered_is_understood() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Pcma, 8, 600.0),
+        Phone::new(CodecKind::G722, 9, 1_000.0),
+    );
+    let mut call = Call::new(&mut ng, a, b, &json!({}));
+    assert_eq!(formats(&call.told[0]), ["8", "101"], "{}", call.told[0]);
+    call.assert_talks();
+}
+
+#[test]
+fn telephone_talks_with_wideband() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Pcmu, 0, 600.0),
+        Phone::new(CodecKind::G722, 9, 1_000.0),
+    );
+    let mut call = Call::new(&mut ng, a, b, &json!({"codec": {"transcode": ["G722"]}}));
+    assert_eq!(
+        formats(&call.told[1]),
+        ["0", "9", "101"],
+        "{}",
+        call.told[1]
+    );
+    assert_eq!(formats(&call.told[0]), ["0", "101"], "{}", call.told[0]);
+    call.assert_talks();
+    let query = ng.ok(&json!({"command": "query", "call-id": call.id}));
+    for tag in ["tag-a", "tag-b"] {
+        let flags = query["tags"][tag]["medias"][0]["flags"].to_string();
+        assert!(flags.contains("transcoding"), "{flags}");
+    }
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn telephone_talks_with_opus_and_its_digits_pass() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Pcmu, 0, 600.0),
+        Phone::new(CodecKind::Opus, 96, 1_000.0),
+    );
+    let more = json!({"flags": ["codec-mask-all", "codec-transcode-opus"]});
+    let mut call = Call::new(&mut ng, a, b, &more);
+    assert_eq!(formats(&call.told[1]), ["96", "101"], "{}", call.told[1]);
+    assert!(
+        call.told[1].contains("a=rtpmap:96 opus/48000/2\r\n"),
+        "{}",
+        call.told[1]
+    );
+    assert!(
+        call.told[1].contains("a=fmtp:96 maxplaybackrate=8000"),
+        "{}",
+        call.told[1]
+    );
+    call.assert_talks();
+    // A digit from each side, with its own clock kept.
+    for update in 1..=10_u8 {
+        let end = update >= 8;
+        let [high, low] = (u16::from(update.min(8)) * 160).to_be_bytes();
+        let payload = vec![5, 10 | u8::from(end) << 7, high, low];
+        call.a.party.send(call.a_to, 101, payload.clone());
+        call.b.party.send(call.b_to, 101, payload);
+        std::thread::sleep(support::PTIME);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    for phone in [&mut call.a, &mut call.b] {
+        let heard = phone.take();
+        let events: Vec<Packet> = heard.packets.into_iter().map(|(_, p)| p).collect();
+        let events: Vec<Packet> = events.into_iter().filter(|p| p.pt == 101).collect();
+        let digits = rtp::digits(&events);
+        assert_eq!(digits.len(), 1, "{digits:?}");
+        assert_eq!(
+            (digits[0].code, digits[0].ends, digits[0].duration),
+            (5, 3, 1_280)
+        );
+    }
+    // And back to speech.
+    call.assert_talks();
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn opus_calls_a_telephone() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Opus, 111, 600.0),
+        Phone::new(CodecKind::Pcma, 8, 1_000.0),
+    );
+    let more = json!({"codec": {
+        "mask": ["opus"], "transcode": ["PCMA", "G729"], "set": ["opus/48000/2/12000"],
+    }});
+    let mut request = offer("warned", "tag-a", &a.sdp());
+    request["codec"] = more["codec"].clone();
+    let reply = ng.ok(&request);
+    let warning = reply["warning"].as_str().expect("a warning");
+    assert!(warning.contains("cannot transcode to G729"), "{warning}");
+    let mut call = Call::new(&mut ng, a, b, &more);
+    assert_eq!(formats(&call.told[1]), ["8", "101"], "{}", call.told[1]);
+    assert_eq!(formats(&call.told[0]), ["111", "101"], "{}", call.told[0]);
+    call.assert_talks();
+    // 12 kbit/s are 30 octets in 20 ms.
+    let (at_a, _) = call.talk(50);
+    let octets: usize = at_a.packets.iter().map(|(_, p)| p.payload.len()).sum();
+    let mean = octets / at_a.packets.len();
+    assert!((15..45).contains(&mean), "{mean} octets a packet");
+}
+
+#[test]
+fn packets_are_made_longer_where_it_was_asked() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, b) = (
+        Phone::new(CodecKind::Pcmu, 0, 600.0),
+        Phone::new(CodecKind::Pcmu, 0, 1_000.0),
+    );
+    let mut call = Call::new(&mut ng, a, b, &json!({"ptime": 40}));
+    assert!(call.told[1].contains("a=ptime:40\r\n"), "{}", call.told[1]);
+    call.talk(15);
+    let (at_a, at_b) = call.talk(100);
+    at_a.assert_tone(1_000.0, "A");
+    at_b.assert_tone(600.0, "B");
+    at_b.assert_one_clock("B");
+    assert!(at_b.packets.iter().all(|(_, p)| p.payload.len() == 320));
+    assert!(
+        (45..=52).contains(&at_b.packets.len()),
+        "{}",
+        at_b.packets.len()
+    );
+    assert!(at_a.packets.iter().all(|(_, p)| p.payload.len() == 160));
+}
+
+/// A WAV file of a tone: 8 kHz, 16 bits, mono.
+fn wav(hz: f64, ms: usize) -> Vec<u8> {
+    let samples = (0..8 * ms).map(|n| (8_000.0 * (TAU * hz * n as f64 / 8e3).sin()) as i16);
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, n| {
+            bits << 8 | u32::from(*group.get(n).unwrap_or(&0))
+        });
+        for n in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * n) & 63) as usize];
+            text.push(if n <= group.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+fn plain_call(ng: &mut Ng) -> Call {
+    let (a, b) = (
+        Phone::new(CodecKind::Pcmu, 0, 600.0),
+        Phone::new(CodecKind::Pcmu, 0, 1_000.0),
+    );
+    let mut call = Call::new(ng, a, b, &json!({}));
+    call.assert_talks();
+    call
+}
+
+#[test]
+fn one_party_hears_a_prompt_while_the_other_goes_on() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = plain_call(&mut ng);
+    let mut play = call.media("play media", "tag-a");
+    play["blob64"] = json!(base64(&wav(1_500.0, 2_000)));
+    play["start-pos"] = json!(500);
+    assert_eq!(ng.ok(&play)["duration"], 2_000);
+    let (at_a, at_b) = call.talk(50);
+    at_a.assert_tone(1_500.0, "A");
+    at_a.assert_one_clock("A");
+    at_b.assert_tone(600.0, "B");
+    let query = ng.ok(&json!({"command": "query", "call-id": call.id}));
+    let playing = |tag: &str| query["tags"][tag]["medias"][0]["playing"].clone();
+    let position = playing("tag-a")[0]["position"].as_i64().expect("a player");
+    assert!((1_300..=1_800).contains(&position), "{position}");
+    assert_eq!(playing("tag-b"), json!([]));
+    let stopped = ng.ok(&call.media("stop media", "tag-a"));
+    let stopped = stopped["last-frame-pos"].as_i64().expect("a position");
+    assert!((position..=position + 300).contains(&stopped), "{stopped}");
+    call.talk(5);
+    let (at_a, at_b) = call.talk(50);
+    at_a.assert_tone(1_000.0, "A again");
+    at_a.assert_one_clock("A again");
+    at_b.assert_tone(600.0, "B still");
+    let reply = ng.request(&call.media("stop media", "tag-a"));
+    assert_eq!(reply["error-reason"], "Not currently playing media");
+}
+
+#[test]
+fn a_prompt_is_repeated_as_often_or_as_long_as_asked() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = plain_call(&mut ng);
+    let file = base64(&wav(1_500.0, 200));
+    for (more, frames) in [
+        (json!({}), 10),
+        (json!({"repeat-times": 3}), 30),
+        (json!({"repeat-duration": 500}), 25),
+        (json!({"repeat-times": 2, "repeat-duration": 60_000}), 20),
+    ] {
+        std::thread::sleep(Duration::from_millis(200)); // what is under way
+        call.a.take();
+        let mut play = call.media("play media", "tag-a");
+        play["blob64"] = json!(file);
+        let keys = play.as_object_mut().expect("keys");
+        keys.extend(more.as_object().expect("keys").clone());
+        assert_eq!(ng.ok(&play)["duration"], 200);
+        // Only A is silent: all it hears is the prompt.
+        every_20_ms(50, |_| {
+            call.a.speak(call.a_to);
+            call.a.listen();
+        });
+        let heard = call.a.take();
+        assert_eq!(heard.packets.len(), frames, "{more}");
+        assert_eq!(
+            rtp::gaps(
+                &heard
+                    .packets
+                    .iter()
+                    .map(|(_, p)| p.clone())
+                    .collect::<Vec<_>>()
+            )
+            .0,
+            0
+        );
+    }
+}
+
+#[test]
+fn all_parties_hear_a_file_and_bad_ones_are_refused() {
+    let directory: PathBuf = scratch("prompts");
+    let file = directory.join("prompt.wav");
+    std::fs::write(&file, wav(1_500.0, 2_000)).expect("a scratch file");
+    std::fs::write(directory.join("noise.wav"), b"not a sound at all").expect("a scratch file");
+    let shown = directory.to_str().expect("a name");
+    let switch = Switch::start_with("127.0.0.1", 64, &["--prompt-dir", shown]);
+    let mut ng = switch.client();
+    let mut call = plain_call(&mut ng);
+    let mut play = json!({"command": "play media", "call-id": call.id, "flags": ["all"]});
+    play["file"] = json!("prompt.wav");
+    ng.ok(&play);
+    call.talk(2);
+    let (at_a, at_b) = call.talk(50);
+    at_a.assert_tone(1_500.0, "A");
+    at_b.assert_tone(1_500.0, "B");
+
+    let mut reason = |change: &dyn Fn(&mut Value)| {
+        let mut play = call.media("play media", "tag-a");
+        change(&mut play);
+        let reply = ng.request(&play);
+        assert_eq!(reply["result"], "error", "{reply}");
+        reply["error-reason"].as_str().expect("a reason").to_owned()
+    };
+    let missing = reason(&|play| play["file"] = json!("missing.wav"));
+    assert!(missing.contains("missing.wav: No such file"), "{missing}");
+    let outside = reason(&|play| play["file"] = json!("/etc/passwd"));
+    assert!(
+        outside.contains("not below a prompt directory"),
+        "{outside}"
+    );
+    let noise = reason(&|play| play["file"] = json!("noise.wav"));
+    assert!(noise.contains("noise.wav"), "{noise}");
+    let nothing = reason(&|_| {});
+    assert!(nothing.contains("file, blob or blob64"), "{nothing}");
+    let nobody = reason(&|play| {
+        play["file"] = json!("prompt.wav");
+        play["from-tag"] = json!("tag-x");
+    });
+    assert_eq!(nobody, "From-tag given, but no such tag exists");
+    let unselected = reason(&|play| {
+        play.as_object_mut().expect("keys").remove("from-tag");
+        play["file"] = json!("prompt.wav");
+    });
+    assert_eq!(unselected, "No participant party specified");
+
+    // A party that speaks nothing we can encode.
+    let g729 = call
+        .a
+        .sdp()
+        .replace("AVP 0 101", "AVP 18")
+        .replace("a=rtpmap:0 PCMU/8000\r\n", "");
+    ng.ok(&offer("g729", "tag-a", &g729));
+    ng.ok(&answer("g729", "tag-a", "tag-b", &g729));
+    let play = json!({
+        "command": "play media", "call-id": "g729", "from-tag": "tag-a", "file": "prompt.wav",
+    });
+    let reply = ng.request(&play);
+    let reason = reply["error-reason"].as_str().expect("a reason");
+    assert!(reason.contains("a codec that can be encoded"), "{reason}");
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn the_caller_hears_ringback_until_the_call_is_answered() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut a = Phone::new(CodecKind::Pcmu, 0, 600.0);
+    let mut b = Phone::new(CodecKind::Pcmu, 0, 1_000.0);
+    let mut request = offer("ringing", "tag-a", &a.sdp());
+    request["early-media-policy"] = json!("ringback=440");
+    let b_to = target(&sdp_of(&ng.ok(&request)));
+    // An early answer, whose own tones are not heard.
+    let mut early = answer("ringing", "tag-a", "tag-b", &b.sdp());
+    early["sip-code"] = json!(183);
+    ng.ok(&early);
+    every_20_ms(75, |_| {
+        b.speak(b_to);
+        a.listen();
+    });
+    let heard = a.take();
+    heard.assert_tone(440.0, "A");
+    heard.assert_one_clock("A");
+    let mut done = answer("ringing", "tag-a", "tag-b", &b.sdp());
+    done["sip-code"] = json!(200);
+    let a_to = target(&sdp_of(&ng.ok(&done)));
+    let mut call = Call {
+        id: "ringing".into(),
+        a,
+        b,
+        a_to,
+        b_to,
+        told: Default::default(),
+    };
+    call.assert_talks();
+}
+
+#[test]
+fn the_caller_hears_all_branches_together_while_they_ring() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut a = Phone::new(CodecKind::Pcma, 8, 600.0);
+    let mut branches = [
+        Phone::new(CodecKind::Pcma, 8, 1_000.0),
+        Phone::new(CodecKind::G722, 9, 1_400.0),
+    ];
+    let mut to = Vec::new();
+    for (n, branch) in branches.iter_mut().enumerate() {
+        let mut request = offer("mixed", "tag-a", &a.sdp());
+        request["via-branch"] = json!(format!("z{n}"));
+        request["early-media-policy"] = json!("mix");
+        request["codec"] = json!({"transcode": ["G722"]});
+        to.push(target(&sdp_of(&ng.ok(&request))));
+        let mut early = answer("mixed", "tag-a", &format!("tag-{n}"), &branch.sdp());
+        early["via-branch"] = json!(format!("z{n}"));
+        early["sip-code"] = json!(183);
+        ng.ok(&early);
+    }
+    every_20_ms(100, |_| {
+        for (branch, to) in branches.iter_mut().zip(&to) {
+            branch.speak(*to);
+        }
+        a.listen();
+    });
+    let heard = a.take();
+    heard.assert_one_clock("A");
+    let shares = [heard.share(1_000.0), heard.share(1_400.0)];
+    assert!(
+        shares.iter().all(|share| (0.3..0.7).contains(share)),
+        "{shares:?}"
+    );
+}
