@@ -10,12 +10,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agent::{Agent, Kind, LINES_MAX, Line, RETRANSMITTED, direction, meaning};
-use crosspoint::engine::{Privacy, Timers};
+use crosspoint::engine::{Companding, Payload, Privacy, Timers, Via};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
-    MediaGate, Negotiation, Options, Participants, Site, SiteConfig, Switch, SwitchConfig,
-    SwitchError, WorkerPort,
+    CodecPolicy, LegMedia, MediaGate, Negotiation, Options, Participants, Site, SiteConfig, Switch,
+    SwitchConfig, SwitchError, WorkerPort,
 };
 use fastrand::Rng;
 use proptest::prelude::*;
@@ -69,15 +69,74 @@ struct History {
     id: String,
     agents: Vec<Option<Agent>>,
     /// The latest offer from one agent to another.
-    offers: HashMap<(usize, usize), Vec<Line>>,
+    offers: HashMap<(usize, usize), Offered>,
     kinds: Vec<Kind>,
     masked: bool,
+    /// Commands come with codec dictionaries.
+    dictionaries: bool,
     alive: bool,
     random: Rng,
 }
 
+/// An offer as it was made, and its formats as they were sent on.
+#[derive(Clone)]
+struct Offered {
+    said: Vec<Line>,
+    told: Vec<Formats>,
+    plain: bool,
+}
+
+type Formats = Vec<(u8, String)>;
+
+/// What a dictionary may name.
+const NAMES: [&str; 14] = [
+    "PCMU",
+    "pcma/8000",
+    "G722",
+    "opus",
+    "OPUS/48000/2/20000",
+    "L16/16000",
+    "telephone-event",
+    "speex",
+    "iLBC",
+    "G729",
+    "all",
+    "full",
+    "8",
+    "VP8",
+];
+
+fn dictionary(random: &mut Rng) -> CodecPolicy {
+    let mut list = |odds: u8| -> Vec<String> {
+        let count = if random.u8(0..odds) == 0 {
+            1 + random.usize(0..3)
+        } else {
+            0
+        };
+        let mut name = || NAMES[random.usize(0..NAMES.len())].to_owned();
+        (0..count).map(|_| name()).collect()
+    };
+    CodecPolicy {
+        strip: list(4),
+        mask: list(3),
+        except: list(5),
+        offer: list(4),
+        accept: list(4),
+        transcode: list(2),
+        set: list(5),
+        force: random.u8(0..8) == 0,
+        single: random.u8(0..8) == 0,
+    }
+}
+
+/// Whether the switch codes it.
+fn is_coded(meaning: &str) -> bool {
+    let opus = cfg!(feature = "opus") && meaning == "opus/48000/2";
+    ["PCMU/8000", "PCMA/8000", "G722/8000", "L16/16000"].contains(&meaning) || opus
+}
+
 impl History {
-    fn new(seed: u64, masked: bool) -> Self {
+    fn new(seed: u64, masked: bool, dictionaries: bool) -> Self {
         let mut random = Rng::with_seed(seed);
         let caller = Agent::new("caller", 0, &mut random);
         let mut agents = vec![Some(Agent {
@@ -93,6 +152,7 @@ impl History {
             offers: HashMap::new(),
             kinds: vec![Kind::Audio],
             masked,
+            dictionaries,
             alive: false,
             random,
         }
@@ -154,6 +214,14 @@ impl History {
                 }
             })
             .collect();
+        let mut options = self.options();
+        if self.dictionaries {
+            options.codecs = dictionary(&mut self.random);
+            let ptime = |random: &mut Rng| [None, None, Some(40)][random.usize(0..3)];
+            options.ptime = ptime(&mut self.random);
+            options.ptime_reverse = ptime(&mut self.random);
+        }
+        let plain = options.codecs.is_empty();
         let other = self.agents[to].as_ref().expect("an open branch");
         let branch = agent.branch.clone().or_else(|| other.branch.clone());
         let sdp = agent.sdp(&lines);
@@ -163,14 +231,16 @@ impl History {
             to_tag: other.tags.last().map(String::as_str),
             via_branch: branch.as_deref(),
             sdp: sdp.as_bytes(),
-            options: self.options(),
+            options,
         };
         match house().1.offer(&n) {
             Ok(done) => {
                 self.alive = true;
                 self.agents[from] = Some(agent);
-                self.told(from, to, &done.sdp, &lines, &[]);
-                self.offers.insert((from, to), lines);
+                let told = self.told(from, to, &done.sdp, &lines, &[], plain);
+                let said = lines;
+                self.offers
+                    .insert((from, to), Offered { said, told, plain });
             }
             Err(SwitchError::TooManyStreams { .. }) => {}
             Err(error) => panic!("offer: {error}"),
@@ -187,16 +257,17 @@ impl History {
             agent.tags.push(format!("tag-{to}-{}", agent.tags.len()));
         }
         let lines: Vec<Line> = offered
+            .said
             .iter()
             .enumerate()
             .map(|(ix, line)| {
-                let mut formats: Vec<(u8, String)> = Vec::new();
+                let mut formats = Formats::new();
                 if line.rejected {
                     return line.clone();
                 }
                 let before = agent.numbers[ix].clone();
                 let rejected = random.u8(0..8) == 0;
-                for (_, meaning) in &line.formats {
+                for (_, meaning) in &offered.told[ix] {
                     if random.u8(0..3) == 0 && !formats.is_empty() {
                         continue;
                     }
@@ -229,6 +300,9 @@ impl History {
                 }
             })
             .collect();
+        let mut options = self.options();
+        options.codecs.single = self.dictionaries && self.random.u8(0..8) == 0;
+        let plain = offered.plain && options.codecs.is_empty();
         let caller = self.agents[from].as_ref().expect("an open branch");
         let branch = agent.branch.clone().or_else(|| caller.branch.clone());
         let sdp = agent.sdp(&lines);
@@ -238,12 +312,12 @@ impl History {
             to_tag: agent.tags.last().map(String::as_str),
             via_branch: branch.as_deref(),
             sdp: sdp.as_bytes(),
-            options: self.options(),
+            options,
         };
         let done = house().1.answer(&n).expect("an answer to its offer");
         self.agents[to] = Some(agent);
-        self.told(to, from, &done.sdp, &lines, &offered);
-        self.joined(from, to, &offered, &lines);
+        let told = self.told(to, from, &done.sdp, &lines, &offered.said, plain);
+        self.joined(from, to, &offered, &lines, &told);
     }
 
     fn gate(&mut self, branch: usize) {
@@ -287,7 +361,16 @@ impl History {
     }
 
     /// Everything that must be true of an SDP from `sender` as `receiver` is told it.
-    fn told(&mut self, sender: usize, receiver: usize, sdp: &str, said: &[Line], offered: &[Line]) {
+    /// Returns the formats it is told, line by line.
+    fn told(
+        &mut self,
+        sender: usize,
+        receiver: usize,
+        sdp: &str,
+        said: &[Line],
+        offered: &[Line],
+        plain: bool,
+    ) -> Vec<Formats> {
         let session = sdp_types::Session::parse(sdp.as_bytes());
         let session = session.unwrap_or_else(|e| panic!("{e}: {sdp}"));
         assert_strict(sdp);
@@ -308,6 +391,7 @@ impl History {
                 assert_ne!(c.connection_address, agent.ip, "{sdp}");
             }
         }
+        let mut told = Vec::new();
         let agent = self.agents[receiver].as_mut().expect("an open branch");
         for (ix, (media, line)) in session.medias.iter().zip(said).enumerate() {
             let kind = ["audio", "video", "image"][line.kind as usize];
@@ -315,6 +399,7 @@ impl History {
             let rejected = line.rejected || offered.get(ix).is_some_and(|o| o.rejected);
             assert_eq!(media.port == 0, rejected, "line {ix} of {sdp}");
             if rejected {
+                told.push(Formats::new());
                 continue;
             }
             assert!(media.port % 2 == 0 && (PORTS.0..=PORTS.1).contains(&media.port));
@@ -334,14 +419,37 @@ impl History {
             let address = &own.expect("a c= line").connection_address;
             let wanted = if line.zero { "0.0.0.0" } else { &ours };
             assert_eq!(address, wanted, "line {ix} of {sdp}");
-            assert_numbers(agent, ix, media, line, sdp);
+            let seen = assert_numbers(agent, ix, media, line, sdp);
+            if plain {
+                let meanings = |formats: &Formats| -> Vec<String> {
+                    formats.iter().map(|(_, meaning)| meaning.clone()).collect()
+                };
+                assert_eq!(
+                    meanings(&seen),
+                    meanings(&line.formats),
+                    "line {ix} of {sdp}"
+                );
+            }
+            assert!(
+                !seen.is_empty() || line.kind == Kind::Fax,
+                "line {ix} of {sdp}"
+            );
+            told.push(seen);
         }
         let ports = agent.told.values().collect::<HashSet<_>>();
         assert_eq!(ports.len(), agent.told.len(), "a port of its own each");
+        told
     }
 
     /// What the worker was told is what the two agreed on.
-    fn joined(&self, offerer: usize, answerer: usize, offered: &[Line], answered: &[Line]) {
+    fn joined(
+        &self,
+        offerer: usize,
+        answerer: usize,
+        offered: &Offered,
+        answered: &[Line],
+        told: &[Formats],
+    ) {
         let (runtime, switch) = house();
         let snapshot = runtime.block_on(switch.query(&self.id)).expect("a call");
         let mut ports = HashSet::new();
@@ -354,7 +462,35 @@ impl History {
                 assert!(masked.into_iter().all(|masked| masked == self.masked));
             }
         }
-        for (ix, (a, b)) in offered.iter().zip(answered).enumerate() {
+        for (ix, (a, b)) in offered.said.iter().zip(answered).enumerate() {
+            let lines = [offerer, answerer].map(|who| {
+                let agent = self.agents[who].as_ref().expect("an open branch");
+                let tag = agent.tags.last().expect("it spoke");
+                let party = snapshot.parties.iter().find(|p| p.has_tag(tag));
+                &party.expect("the party").medias[ix]
+            });
+            let read = lines.map(|line| line.payload == Payload::Rtp && line.stream.is_some());
+            if a.kind == Kind::Audio && !a.rejected && !b.rejected && read == [true; 2] {
+                let by_a = told[ix].iter().all(|format| a.formats.contains(format));
+                assert!(by_a, "{:?} answers {:?}", told[ix], a.formats);
+                assert_ways(lines[0], &a.formats, &told[ix], &b.formats);
+                // A party may also use the numbers it was offered.
+                let mut own = b.formats.clone();
+                let as_offered = offered.told[ix].iter();
+                own.extend(
+                    as_offered
+                        .filter(|(pt, _)| !b.formats.iter().any(|(n, _)| n == pt))
+                        .cloned(),
+                );
+                assert_ways(lines[1], &own, &b.formats, &told[ix]);
+                for (line, accepted) in [(lines[0], &told[ix]), (lines[1], &b.formats)] {
+                    let can = accepted.iter().any(|(_, meaning)| is_coded(meaning));
+                    let spoken = line.speaks.map(|spoken| spoken.pt);
+                    assert_eq!(spoken.is_some(), can, "{accepted:?}");
+                    let coded = |pt| accepted.iter().any(|(n, m)| *n == pt && is_coded(m));
+                    assert!(spoken.is_none_or(coded), "{spoken:?} of {accepted:?}");
+                }
+            }
             for (who, said) in [(offerer, a), (answerer, b)] {
                 let agent = self.agents[who].as_ref().expect("an open branch");
                 let tag = agent.tags.last().expect("it spoke");
@@ -393,10 +529,51 @@ impl History {
     }
 }
 
-/// All formats that were said are there, each under one number that never means anything else.
-fn assert_numbers(agent: &mut Agent, ix: usize, media: &sdp_types::Media, line: &Line, sdp: &str) {
+/// Whatever a party may send gets to the other as something it accepted: the same codec under its
+/// number there, or made into one. `own` is what its numbers mean, `may` what it was told or said
+/// it would send.
+#[track_caller]
+fn assert_ways(line: &LegMedia, own: &Formats, may: &Formats, accepted: &Formats) {
+    let of = |formats: &Formats, pt: u8| {
+        let found = formats.iter().find(|(n, _)| *n == pt);
+        found.map(|(_, meaning)| meaning.clone())
+    };
+    let context = format!("{own:?} to {accepted:?}: {:?}", line.types);
+    for way in &line.types {
+        let from = of(own, way.pt).unwrap_or_else(|| panic!("{way:?} is nobody's: {context}"));
+        let to = of(accepted, way.out);
+        let to = to.unwrap_or_else(|| panic!("{way:?} is not accepted: {context}"));
+        match way.via {
+            Via::Relay => assert_eq!(from, to, "{context}"),
+            Via::Companding(Companding::UlawToAlaw) => {
+                assert_eq!((&*from, &*to), ("PCMU/8000", "PCMA/8000"), "{context}");
+            }
+            Via::Companding(Companding::AlawToUlaw) => {
+                assert_eq!((&*from, &*to), ("PCMA/8000", "PCMU/8000"), "{context}");
+            }
+            Via::Decode => assert!(is_coded(&from) && is_coded(&to), "{context}"),
+        }
+        assert_eq!(way.event, from.starts_with("telephone-event"), "{context}");
+    }
+    let can_be_made = accepted.iter().any(|(_, meaning)| is_coded(meaning));
+    for (pt, meaning) in may {
+        let known = accepted.iter().any(|(_, other)| other == meaning);
+        let has_way = line.types.iter().any(|way| way.pt == *pt);
+        let needs_way = known || (is_coded(meaning) && can_be_made);
+        assert!(has_way || !needs_way, "{pt} {meaning} is lost: {context}");
+    }
+}
+
+/// Each format is under one number that never means anything else; returns them.
+fn assert_numbers(
+    agent: &mut Agent,
+    ix: usize,
+    media: &sdp_types::Media,
+    line: &Line,
+    sdp: &str,
+) -> Formats {
     if line.kind == Kind::Fax {
-        return;
+        return Formats::new();
     }
     let value = |name: &str, pt: &str| {
         let attributes = media.attributes.iter().filter(|a| a.attribute == name);
@@ -413,10 +590,11 @@ fn assert_numbers(agent: &mut Agent, ix: usize, media: &sdp_types::Media, line: 
             let before = before.as_ref().unwrap_or(&meaning);
             assert_eq!(*before, meaning, "{number} of line {ix} in {sdp}");
         }
-        seen.push(meaning);
+        seen.push((number, meaning));
     }
-    let said: Vec<_> = line.formats.iter().map(|(_, m)| m.clone()).collect();
-    assert_eq!(seen, said, "line {ix} of {sdp}");
+    let numbers: HashSet<u8> = seen.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers.len(), seen.len(), "line {ix} of {sdp}");
+    seen
 }
 
 /// RFC 8866 section 9: session lines, then each media's, in this order; lines end in CRLF.
@@ -440,7 +618,7 @@ fn assert_strict(sdp: &str) {
 /// One history at a time: the count of ports at its end is of the whole switch.
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-fn play(seed: u64, masked: bool, steps: &[u64]) {
+fn play(seed: u64, masked: bool, dictionaries: bool, steps: &[u64]) {
     let _turn = TURN
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -449,7 +627,7 @@ fn play(seed: u64, masked: bool, steps: &[u64]) {
     for id in switch.list(usize::MAX) {
         let _gone_already = runtime.block_on(switch.delete(&id, None, None, None));
     }
-    let mut history = History::new(seed, masked);
+    let mut history = History::new(seed, masked, dictionaries);
     for step in steps {
         history.step(*step);
     }
@@ -468,6 +646,15 @@ proptest! {
         masked in any::<bool>(),
         steps in prop::collection::vec(any::<u64>(), 1..40),
     ) {
-        play(seed, masked, &steps);
+        play(seed, masked, false, &steps);
+    }
+
+    #[test]
+    fn every_history_with_codec_dictionaries_keeps_them_too(
+        seed in any::<u64>(),
+        masked in any::<bool>(),
+        steps in prop::collection::vec(any::<u64>(), 1..30),
+    ) {
+        play(seed, masked, true, &steps);
     }
 }
