@@ -337,8 +337,10 @@ impl Egress {
         let ahead = timestamp.ahead_of(self.newest);
         if ahead > 0 {
             let ahead = ahead.unsigned_abs();
-            // A fifth of a second is the longest packet anyone sends; more is a pause.
-            if step == 1 && ahead <= packet.clock_hz / 5 {
+            // A fifth of a second is the longest packet anyone sends; more is a pause. The first
+            // packet of a mapping is as far ahead as the switch took, not as it is long.
+            let first = self.floored && packet.seq == self.floor;
+            if step == 1 && !first && ahead <= packet.clock_hz / 5 {
                 self.step = ahead;
             }
             self.newest = timestamp;
@@ -390,6 +392,18 @@ mod tests {
         );
         assert_eq!(egress.sender_map(StreamIx(0)), None);
         assert_eq!(egress.reported_map(StreamIx(0), 0), None);
+    }
+
+    #[test]
+    fn what_a_switch_took_is_not_the_length_of_a_packet() {
+        let mut egress = Egress::new();
+        pass(&mut egress, 0, packet(0, 9, 1, 1_000));
+        pass(&mut egress, 20, packet(0, 9, 2, 1_160));
+        // Another source 140 ms later, and the first again 20 ms after that.
+        let out = pass(&mut egress, 160, packet(1, 7, 500, 77));
+        assert_eq!(out.map(|out| out.2), Some(1_160 + 1_120));
+        let out = pass(&mut egress, 180, packet(0, 9, 9, 2_440));
+        assert_eq!(out.map(|out| out.2), Some(1_160 + 1_120 + 160));
     }
 
     #[test]
