@@ -11,7 +11,8 @@
 mod support;
 
 use std::f64::consts::TAU;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -494,6 +495,19 @@ fn one_party_hears_a_prompt_while_the_other_goes_on() {
     at_b.assert_tone(600.0, "B still");
     let reply = ng.request(&call.media("stop media", "tag-a"));
     assert_eq!(reply["error-reason"], "Not currently playing media");
+    let metrics = metrics(&switch);
+    for line in ["crosspoint_played_total 1", "crosspoint_prompts 1"] {
+        assert!(metrics.lines().any(|l| l == line), "no {line} in {metrics}");
+    }
+}
+
+fn metrics(switch: &Switch) -> String {
+    let mut door = TcpStream::connect(switch.http).expect("the HTTP door");
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    door.write_all(request).expect("a request");
+    let mut text = String::new();
+    door.read_to_string(&mut text).expect("a reply");
+    text
 }
 
 #[test]

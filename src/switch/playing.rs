@@ -1,6 +1,7 @@
 //! Sounds for parties of a call: loaded by whoever asks, played by the worker.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,9 +33,8 @@ impl Switch {
         let rates = self.with_call(call_id, |call| listeners(call, who))?;
         let mut clips: HashMap<u32, Arc<Clip>> = HashMap::new();
         for (_, rate_hz) in rates {
-            if !clips.contains_key(&rate_hz) {
-                let clip = self.prompts.clip_at(&playback.source, rate_hz).await?;
-                clips.insert(rate_hz, clip);
+            if let Entry::Vacant(place) = clips.entry(rate_hz) {
+                place.insert(self.prompts.clip_at(&playback.source, rate_hz).await?);
             }
         }
         // Meanwhile the call went on: who is there now, in whatever codec, hears it.

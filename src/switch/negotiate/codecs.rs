@@ -268,7 +268,7 @@ pub(super) fn settle(
         told,
     };
     let [a, b] = talk.sides();
-    let types = [talk.from_offerer(&b), talk.from_answerer(&a)];
+    let types = [talk.ways_of_offerer(&b), talk.ways_of_answerer(&a)];
     let voices = [
         a.voice(&types[0], |pt| talk.line.codec(pt)),
         b.voice(&types[1], |pt| talk.answered_under(pt)),
@@ -405,7 +405,7 @@ impl Talk<'_> {
         self.line.codec(pair.0)
     }
 
-    fn from_offerer(&self, to: &Side<'_>) -> Types {
+    fn ways_of_offerer(&self, to: &Side<'_>) -> Types {
         let recode = self.offer.policy.force || self.offer.ptime.is_some();
         let mut table = voices::Table::new(to, recode);
         for codec in self.told.iter().filter_map(|told| self.line.codec(told.pt)) {
@@ -419,7 +419,7 @@ impl Talk<'_> {
         table.finish()
     }
 
-    fn from_answerer(&self, to: &Side<'_>) -> Types {
+    fn ways_of_answerer(&self, to: &Side<'_>) -> Types {
         let recode = self.offer.policy.force || self.offer.ptime_reverse.is_some();
         let mut table = voices::Table::new(to, recode);
         let partner = |codec: &Codec| self.offered_as(codec.pt).filter(|own| to.accepts(own.pt));
