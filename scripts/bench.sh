@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the switch against rtpengine on this machine and keeps the raw results in
-# docs/benchmarks/runs/DATE-machine-{relay,setup}.json.
+# docs/benchmarks/runs/DATE-machine-{relay,setup,transcode-pcma,transcode-g722,transcode-opus}.json.
 #
 # usage: scripts/bench.sh [options of `crosspoint bench relay`, for example --runs 5]
 set -eu
@@ -19,3 +19,7 @@ mkdir -p docs/benchmarks/runs
 target/release/crosspoint bench relay --json "$base-relay.json" "$@"
 echo
 target/release/crosspoint bench setup --json "$base-setup.json"
+for codec in pcma g722 opus; do
+    echo
+    target/release/crosspoint bench transcode --codec $codec --json "$base-transcode-$codec.json"
+done

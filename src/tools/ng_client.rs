@@ -48,6 +48,16 @@ impl Request {
         Self(self.0.with(key, values))
     }
 
+    /// Adds a dictionary of lists of strings under `key`, such as `codec`.
+    #[must_use]
+    pub fn lists(self, key: &'static str, lists: &[(&'static str, &[&str])]) -> Self {
+        let mut entries = Self(ng::Value::dict());
+        for (name, values) in lists {
+            entries = entries.list(name, values);
+        }
+        Self(self.0.with(key, entries.0))
+    }
+
     /// The finished dictionary, without a cookie.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -1,10 +1,11 @@
-//! The ng requests of a plain two-party call, as a SIP proxy sends them.
+//! The ng requests of a two-party call, as a SIP proxy sends them.
 
 use std::net::SocketAddrV4;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::audio::codec::CodecKind;
 use crate::tools::ng_client::Request;
 use crate::tools::sdp;
 
@@ -52,6 +53,53 @@ pub(crate) fn answer(call_id: &str, at: SocketAddrV4) -> Request {
     with_sdp(request, &sdp::audio(at, &ANSWERED, "a=ptime:20\r\n"))
 }
 
+/// The caller at `at` invites with PCMU alone; the callee is to see `codec` alone.
+pub(crate) fn offer_for(call_id: &str, at: SocketAddrV4, codec: CodecKind) -> Request {
+    let sdp = sdp::audio(at, &[(0, "PCMU/8000")], "a=ptime:20\r\n");
+    let wanted = codec.to_string();
+    with_sdp(request("offer", call_id), &sdp)
+        .lists("codec", &[("mask", &["PCMU"]), ("transcode", &[&wanted])])
+}
+
+/// The callee at `at` accepts `codec` under the payload type it was offered with.
+pub(crate) fn answer_with(call_id: &str, at: SocketAddrV4, codec: (u8, CodecKind)) -> Request {
+    let (payload_type, kind) = codec;
+    let rtpmap = kind.to_string();
+    let sdp = sdp::audio(at, &[(payload_type, &rtpmap)], "a=ptime:20\r\n");
+    with_sdp(request("answer", call_id).text("to-tag", CALLEE), &sdp)
+}
+
+/// The payload type of `kind`, which must be the only codec the SDP of this reply has.
+pub(crate) fn only_payload_type(reply: &Value, kind: CodecKind) -> Result<u8> {
+    let text = reply["sdp"].as_str().context("the reply has no SDP")?;
+    let media = text.lines().find_map(|line| line.strip_prefix("m=audio "));
+    let formats: Vec<&str> = media
+        .context("the reply's SDP has no audio")?
+        .split_whitespace()
+        .skip(2)
+        .collect();
+    let &[format] = formats.as_slice() else {
+        return Err(anyhow!("{kind} alone was asked for, this came: {text}"));
+    };
+    let payload_type: u8 = format.parse().with_context(|| format!("format {format}"))?;
+    // The numbers below 35 are assigned (RFC 3551 section 6) and need no map.
+    let map = format!("a=rtpmap:{payload_type} ");
+    let named = match text.lines().find_map(|line| line.strip_prefix(&map)) {
+        Some(rtpmap) => CodecKind::from_rtpmap(rtpmap),
+        None => match payload_type {
+            0 => Some(CodecKind::Pcmu),
+            8 => Some(CodecKind::Pcma),
+            9 => Some(CodecKind::G722),
+            _ => None,
+        },
+    };
+    ensure!(
+        named == Some(kind),
+        "{kind} was asked for, this came: {text}"
+    );
+    Ok(payload_type)
+}
+
 /// The call is over.
 pub(crate) fn delete(call_id: &str) -> Request {
     request("delete", call_id)
@@ -66,4 +114,50 @@ pub(crate) fn query(call_id: &str) -> Request {
 pub(crate) fn media_address(reply: &Value) -> Result<SocketAddrV4> {
     let text = reply["sdp"].as_str().context("the reply has no SDP")?;
     sdp::media_address(text).ok_or_else(|| anyhow!("no usable media address in: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reply(media: &str) -> Value {
+        json!({"sdp": format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9 RTP/AVP {media}")})
+    }
+
+    #[test]
+    fn the_codec_is_read_from_its_map_or_its_number() {
+        let opus = reply("96\r\na=rtpmap:96 opus/48000/2\r\n");
+        assert_eq!(only_payload_type(&opus, CodecKind::Opus).unwrap(), 96);
+        assert_eq!(
+            only_payload_type(&reply("9\r\n"), CodecKind::G722).unwrap(),
+            9
+        );
+        let mapped = reply("8\r\na=rtpmap:8 PCMA/8000\r\n");
+        assert_eq!(only_payload_type(&mapped, CodecKind::Pcma).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_switch_that_offers_something_else_is_not_measured() {
+        for (media, kind) in [
+            ("0\r\n", CodecKind::Pcma),
+            ("0 8\r\n", CodecKind::Pcmu),
+            ("96\r\n", CodecKind::Opus),
+            ("x\r\n", CodecKind::Pcmu),
+            ("", CodecKind::Pcmu),
+        ] {
+            assert!(only_payload_type(&reply(media), kind).is_err(), "{media}");
+        }
+        assert!(only_payload_type(&json!({"sdp": "v=0\r\n"}), CodecKind::Pcmu).is_err());
+    }
+
+    #[test]
+    fn the_offer_asks_for_one_codec_in_place_of_the_other() {
+        let at = "192.0.2.7:4000".parse().unwrap();
+        let bytes = offer_for("c", at, CodecKind::Opus).encode();
+        let text = String::from_utf8(bytes).unwrap();
+        let asked = "5:codecd4:maskl4:PCMUe9:transcodel12:opus/48000/2ee";
+        assert!(text.contains(asked), "{text}");
+    }
 }

@@ -46,6 +46,8 @@ pub(super) enum Bar {
     Zero,
     /// The median, in the row's unit.
     AtMost(f64),
+    /// The median, in the row's unit.
+    AtLeast(f64),
     /// First median divided by the peer's.
     RatioAtMost(f64),
     /// First median divided by the peer's.
@@ -57,6 +59,7 @@ impl fmt::Display for Bar {
         match self {
             Self::Zero => write!(f, "0"),
             Self::AtMost(limit) => write!(f, "<= {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {limit}"),
             Self::RatioAtMost(limit) => write!(f, "<= {limit:.2} x"),
             Self::RatioAtLeast(limit) => write!(f, ">= {limit:.2} x"),
         }
@@ -120,6 +123,7 @@ impl Line {
         let passed = row.bar.filter(|_| judged).and_then(|bar| match bar {
             Bar::Zero => first.map(|spread| spread.max == 0.0),
             Bar::AtMost(limit) => first.map(|spread| spread.median <= limit),
+            Bar::AtLeast(limit) => first.map(|spread| spread.median >= limit),
             Bar::RatioAtMost(limit) => ratio.map(|ratio| ratio <= limit),
             Bar::RatioAtLeast(limit) => ratio.map(|ratio| ratio >= limit),
         });
@@ -264,11 +268,12 @@ pub(super) fn assert_every_row_points_at_a_number(rows: &[Row], result: &Value) 
 mod tests {
     use super::*;
 
-    const ROWS: [Row; 4] = [
+    const ROWS: [Row; 5] = [
         Row::new("lost", "/lost", "", 0).bar(Bar::Zero),
         Row::new("cost", "/cost", "us", 1).bar(Bar::RatioAtMost(0.6)),
         Row::new("rate", "/rate", "", 0).bar(Bar::RatioAtLeast(2.0)),
         Row::new("size", "/deep/size", "kB", 0).bar(Bar::AtMost(16.0)),
+        Row::new("roominess", "/deep/size", "kB", 0).bar(Bar::AtLeast(1.0)),
     ];
 
     fn report(ours: &[Value], peers: &[Value]) -> Report {
@@ -308,6 +313,10 @@ mod tests {
         assert_eq!(
             report(&[run(0, 6.0, 200.0, 16.1)], &peer).missed(),
             ["size"]
+        );
+        assert_eq!(
+            report(&[run(0, 6.0, 200.0, 0.9)], &peer).missed(),
+            ["roominess"]
         );
     }
 
@@ -354,7 +363,7 @@ mod tests {
     fn the_table_is_aligned() {
         let text = report(&[run(0, 6.0, 200.0, 16.0)], &[run(0, 10.0, 100.0, 99.0)]).to_string();
         let lines: Vec<_> = text.lines().skip(2).collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
         let column = lines[0].find("rtpengine").unwrap() + "rtpengine".len();
         assert!(lines[2][..column].ends_with("10.0"), "{text}");
         assert!(lines[2].ends_with("pass"), "{text}");
