@@ -1,7 +1,8 @@
 //! What the signal maths costs per frame of 20 ms (10 ms for the classifier's blocks inside).
 //!
-//! `mix` is a conference of 8 who all talk, one frame of 160 samples: one sum, and for each of the
-//! 8 listeners the sum without his own voice. `mix, G.711` decodes the 8 payloads before and
+//! `mix` is a conference of 8 who all talk, one frame of 160 samples. `8 sources, one listener`:
+//! their sum, limited once. `8 talkers`: one sum, and for each of the 8 listeners the sum without
+//! his own voice. `mix, G.711` decodes the 8 payloads before and
 //! encodes the 8 results behind it, one octet at a time through `audio::g711`.
 #![allow(
     missing_docs,
@@ -47,6 +48,27 @@ fn mixing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mix");
     let (frames, loud) = (conference(3_000), conference(i16::MAX));
     let mut out = [[0; FRAME]; TALKERS];
+    group.bench_function("8 sources, one listener", |bench| {
+        let sources = frames.each_ref().map(<[i16; FRAME]>::as_slice);
+        let (mut sum, mut out) = ([0; FRAME], [0; FRAME]);
+        bench.iter(|| {
+            mix::total(&mut sum, black_box(&sources));
+            mix::all(&sum, black_box(&mut out));
+        });
+    });
+    let heard = frames.map(|frame| frame.map(g711::linear_to_ulaw));
+    group.bench_function("8 sources, one listener, G.711", |bench| {
+        let (mut pcm, mut sum, mut out) = ([[0; FRAME]; TALKERS], [0; FRAME], [0; FRAME]);
+        let mut sent = [0; FRAME];
+        bench.iter(|| {
+            for (heard, pcm) in black_box(&heard).iter().zip(&mut pcm) {
+                g711::decode_ulaw(heard, pcm);
+            }
+            mix::total(&mut sum, &pcm.each_ref().map(<[i16; FRAME]>::as_slice));
+            mix::all(&sum, &mut out);
+            g711::encode_ulaw(&out, black_box(&mut sent))
+        });
+    });
     group.bench_function("8 talkers", |bench| {
         bench.iter(|| mixed(black_box(&frames), black_box(&mut out)));
     });
