@@ -696,6 +696,24 @@ fn take(world: &mut World, step: &Step, seq: &mut u32, ssrc: &mut u32) {
     }
 }
 
+#[test]
+fn a_bridge_in_which_nobody_was_heard_leaves_no_gap_in_the_numbers() {
+    let mut world = relayed();
+    let (mut seq, mut ssrc) = (1, 5);
+    for step in [
+        Step::Talk(1),
+        Step::Bridge(true),
+        Step::Talk(1),
+        Step::Bridge(false),
+        Step::Talk(2),
+    ] {
+        take(&mut world, &step, &mut seq, &mut ssrc);
+    }
+    let received = world.received(B);
+    assert!(received.len() >= 3, "{}", received.len());
+    assert_one_clock(&received, 8_000, 40);
+}
+
 proptest! {
     /// One clock per leg: relay, mix, play, hold and codec changes in any order leave the listener
     /// one stream: one SSRC, every number once and in order, and a clock that never runs back and

@@ -399,6 +399,22 @@ impl Encoder {
         }
     }
 
+    /// Goes on where another encoder of the same codec stands, so that a decoder which followed
+    /// that one follows this one. `false`, and [`reset`](Self::reset), if it cannot: only Opus.
+    pub fn follow(&mut self, other: &Self) -> bool {
+        match (&mut self.state, &other.state) {
+            (EncoderState::None, EncoderState::None) => true,
+            (EncoderState::G722(own), EncoderState::G722(other)) => {
+                own.clone_from(other);
+                true
+            }
+            _ => {
+                self.reset();
+                false
+            }
+        }
+    }
+
     /// Forgets the stream; settings stay.
     pub fn reset(&mut self) {
         match &mut self.state {

@@ -173,6 +173,13 @@ impl Egress {
         }
     }
 
+    /// Frames of our own end, even if none was sent: packets were taken in for them, whose numbers
+    /// nobody is to miss. Whatever comes next, and whenever, goes by the wall clock.
+    pub(super) fn rest(&mut self) {
+        self.own = None;
+        self.broken |= self.started;
+    }
+
     /// The numbers of a telephone-event packet that passes between our own frames: all packets of
     /// one event keep one timestamp (RFC 4733 §2.2), that of the moment it began.
     pub(super) fn event(

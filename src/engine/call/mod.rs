@@ -50,6 +50,12 @@ pub struct Call {
     /// The latest instant seen.
     now: Micros,
     next_timeout: Micros,
+    /// Before this no stream has a timeout, and none outside the bridges a frame to make: a call
+    /// of hundreds of streams is not searched at every frame. May be early.
+    streams_at: Micros,
+    mouths_at: Micros,
+    /// Where the search for outputs goes on.
+    output_from: usize,
     last_media: Option<Micros>,
     ended: Option<EndReason>,
     end_told: bool,
@@ -59,6 +65,9 @@ pub struct Call {
     log: EventLog,
     bridges: Vec<Option<Box<Bridge>>>,
     outbox: Outbox,
+    space: voice::Workspace,
+    /// Samples before their rate is converted.
+    raw_pcm: Vec<i16>,
     /// Some leg or bridge makes frames.
     frames: bool,
     /// How late the latest frames were.
@@ -74,6 +83,9 @@ impl Call {
             created: now,
             now: Micros::ZERO,
             next_timeout: Micros::NEVER,
+            streams_at: Micros::NEVER,
+            mouths_at: Micros::NEVER,
+            output_from: 0,
             last_media: None,
             ended: None,
             end_told: false,
@@ -83,6 +95,8 @@ impl Call {
             log: EventLog::new(),
             bridges: Vec::new(),
             outbox: Outbox::default(),
+            space: voice::Workspace::default(),
+            raw_pcm: Vec::new(),
             frames: false,
             late_us: None,
         };
@@ -171,9 +185,16 @@ impl Call {
         if !self.outputs {
             return None;
         }
-        for ix in 0..self.streams.len() {
-            if let Some(output) = self.stream_output(ix) {
-                return Some(output);
+        // The last round begins at the first stream: one before may have got something meanwhile.
+        for from in [std::mem::take(&mut self.output_from), 0] {
+            for ix in from..self.streams.len() {
+                if let Some(output) = self.stream_output(ix) {
+                    self.output_from = ix;
+                    return Some(output);
+                }
+            }
+            if from == 0 {
+                break;
             }
         }
         if let Some(reason) = self.ended
@@ -197,8 +218,11 @@ impl Call {
         if now < self.next_timeout {
             return;
         }
-        for ix in 0..self.streams.len() {
-            self.stream_timeout(now, ix);
+        let streams_are_due = self.streams_at <= now;
+        if streams_are_due {
+            for ix in 0..self.streams.len() {
+                self.stream_timeout(now, ix);
+            }
         }
         if self.ended.is_none() {
             self.speak_due(now);
@@ -210,7 +234,11 @@ impl Call {
             self.log.push(now, StreamIx(0), EventKind::Ended(reason));
             self.outputs = true;
         }
-        self.schedule();
+        if streams_are_due {
+            self.schedule();
+        } else {
+            self.schedule_frames();
+        }
     }
 
     /// The call as it stands. Allocates; not for the packet path.

@@ -12,27 +12,28 @@ impl Call {
 
     pub(super) fn arm(&mut self, at: Micros) {
         self.next_timeout = self.next_timeout.min(at);
+        self.streams_at = self.streams_at.min(at);
     }
 
-    /// Finds the next timeout anew.
+    /// Finds the next timeout anew. O(streams).
     pub(super) fn schedule(&mut self) {
+        let streams = self.streams.iter().map(next_of).min();
+        self.streams_at = streams.unwrap_or(Micros::NEVER);
+        self.mouths_at = self.next_mouth();
+        self.schedule_frames();
+    }
+
+    /// The same while no stream's timeouts have changed, or only those that are known.
+    pub(super) fn schedule_frames(&mut self) {
         let call = self.call_timers().map(|(at, _)| at);
-        let next = call
-            .filter(|_| self.ended.is_none())
-            .min()
-            .unwrap_or(Micros::NEVER);
-        let streams = self
-            .streams
-            .iter()
-            .map(next_of)
-            .min()
-            .unwrap_or(Micros::NEVER);
+        let next = call.filter(|_| self.ended.is_none()).min();
         let frames = match self.ended {
             None => self.next_frame(),
             Some(_) => Micros::NEVER,
         };
         self.frames = frames != Micros::NEVER;
-        self.next_timeout = next.min(streams).min(frames);
+        let next = next.unwrap_or(Micros::NEVER);
+        self.next_timeout = next.min(self.streams_at).min(frames);
     }
 
     /// The call's timers and when they end it.
@@ -56,6 +57,7 @@ impl Call {
             true => now.plus(REPORT_INTERVAL_US / 2 + self.random.u64(..REPORT_INTERVAL_US)),
             false => Micros::NEVER,
         };
+        self.streams_at = self.streams_at.min(stream.report_at);
     }
 
     pub(super) fn stream_timeout(&mut self, now: Micros, ix: usize) {

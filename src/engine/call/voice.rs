@@ -5,18 +5,17 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::{Call, origin};
-use crate::audio::codec::CodecKind;
 use crate::audio::g711;
 use crate::audio::mix::{self, Gain};
 use crate::engine::api::*;
-use crate::engine::egress::Incoming;
+use crate::engine::egress::{Egress, Incoming};
 use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
 use crate::engine::stream::{Floor, count};
 use crate::engine::time::Micros;
 use crate::engine::voice::{
     BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, ENCODED_MAX,
-    Ear, EarlyMedia, FRAME_SAMPLES_MAX, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId,
-    PlayoutBounds, RINGBACK, Via, Voice, VoiceState, convert, rate_of,
+    Ear, EarlyMedia, FRAME_SAMPLES_MAX, Layers, Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd,
+    PlayId, PlayoutBounds, RINGBACK, Via, Voice, VoiceState, convert, rate_of,
 };
 use crate::wire::rtp::RtpPacket;
 
@@ -42,15 +41,20 @@ impl Call {
         if state.config == voice {
             return Ok(());
         }
+        let bridge = state.bridge;
         if let (Some(mouth), Some(spoken)) = (&mut state.mouth, &voice.speaks) {
-            mouth
-                .respell(spoken, voice.idle)
-                .map_err(|_| ChangeError::Codec(ix))?;
+            let respelled = mouth.respell(spoken, voice.idle);
+            let unsaid = respelled.map_err(|_| ChangeError::Codec(ix))?;
+            pass_over(&mut stream.egress, unsaid);
         }
         if state.config.hears != voice.hears || state.config.playout != voice.playout {
             state.ear = None; // made anew, with the new decoders, by the next packet
         }
         state.config = voice;
+        if let Some(bridge) = bridge {
+            self.recount_listeners(bridge);
+            self.reshape(bridge);
+        }
         Ok(())
     }
 
@@ -116,20 +120,17 @@ impl Call {
     ) -> Result<(), ChangeError> {
         self.check_bridge(ix, &config)?;
         for member in &config.members {
-            let mouth = self.open_mouth(now, member.stream)?;
-            mouth.next_at = Micros::NEVER;
+            self.open_mouth(now, member.stream)?.enter_bridge();
             self.voice_of(member.stream)?.bridge = Some(ix);
         }
-        for stream in &mut self.streams {
-            let Some(voice) = &mut stream.voice else {
-                continue;
-            };
-            let leg = stream.ix;
-            if voice.bridge == Some(ix) && !config.members.iter().any(|m| m.stream == leg) {
-                voice.bridge = None;
-                if let Some(mouth) = &mut voice.mouth {
-                    mouth.next_at = now;
-                }
+        for leg in 0..self.streams.len() {
+            let stays = config
+                .members
+                .iter()
+                .any(|m| usize::from(m.stream.0) == leg);
+            let voice = self.streams[leg].voice.as_ref();
+            if !stays && voice.is_some_and(|voice| voice.bridge == Some(ix)) {
+                self.leave(now, ix, leg);
             }
         }
         let slot = usize::from(ix.0);
@@ -144,6 +145,37 @@ impl Call {
         bridge.configure(config);
         self.reshape(ix);
         Ok(())
+    }
+
+    /// A leg is no member of a bridge any more.
+    fn leave(&mut self, now: Micros, ix: BridgeIx, leg: usize) {
+        let bridge = self.bridges.get_mut(usize::from(ix.0));
+        let mut bridge = bridge.and_then(|bridge| bridge.as_deref_mut());
+        let stream = &mut self.streams[leg];
+        let Some(voice) = &mut stream.voice else {
+            return;
+        };
+        voice.bridge = None;
+        let Some(mouth) = &mut voice.mouth else {
+            return;
+        };
+        if let Some(bridge) = &mut bridge {
+            bridge.dismiss(stream.ix, mouth);
+        }
+        let due = bridge.map_or(now, |bridge| bridge.next_at);
+        pass_over(&mut stream.egress, mouth.leave_bridge(due));
+    }
+
+    /// A member speaks another codec: it has left its common encoder.
+    fn recount_listeners(&mut self, ix: BridgeIx) {
+        let Some(Some(bridge)) = self.bridges.get_mut(usize::from(ix.0)) else {
+            return;
+        };
+        let streams = &self.streams;
+        bridge.recount(|stream| {
+            let voice = streams[usize::from(stream.0)].voice.as_ref()?;
+            voice.mouth.as_ref()?.common
+        });
     }
 
     fn check_bridge(&mut self, ix: BridgeIx, config: &BridgeConfig) -> Result<(), ChangeError> {
@@ -215,6 +247,7 @@ impl Call {
             stream.flags.speaks = true;
             self.schedule_report(now, ix);
             self.arm(now);
+            self.mouths_at = self.mouths_at.min(now);
             self.frames = true;
             self.outputs = true; // so that the owner asks when it wants to be called next
         }
@@ -231,6 +264,7 @@ impl Call {
             voice.converter = None;
         }
         stream.flags.speaks = false;
+        stream.egress.rest();
         let ix = stream.ix;
         self.schedule_report(now, ix);
     }
@@ -349,26 +383,34 @@ impl Call {
 impl Call {
     /// When the next frame is due.
     pub(super) fn next_frame(&self) -> Micros {
+        let bridges = self.bridges.iter().flatten().map(|bridge| bridge.next_at);
+        bridges.fold(self.mouths_at, Micros::min)
+    }
+
+    /// When the next frame is due outside the bridges. O(streams).
+    pub(super) fn next_mouth(&self) -> Micros {
         let mouths = self.streams.iter().filter_map(|stream| {
             let mouth = stream.voice.as_ref()?.mouth.as_ref()?;
             (!stream.flags.closed).then_some(mouth.next_at)
         });
-        let bridges = self.bridges.iter().flatten().map(|bridge| bridge.next_at);
-        mouths.chain(bridges).min().unwrap_or(Micros::NEVER)
+        mouths.min().unwrap_or(Micros::NEVER)
     }
 
     /// Makes the frames that are due.
     pub(super) fn speak_due(&mut self, now: Micros) {
-        for ix in 0..self.streams.len() {
-            while let Some(at) = self.mouth_due(now, ix) {
-                self.late_us = self.late_us.max(Some(now.since(at)));
-                self.speak(now, ix);
+        if self.mouths_at <= now {
+            for ix in 0..self.streams.len() {
+                while let Some(at) = self.mouth_due(now, ix) {
+                    self.late_us = self.late_us.max(Some(now.since(at)));
+                    self.speak(now, ix);
+                }
             }
+            self.mouths_at = self.next_mouth();
         }
         for ix in 0..self.bridges.len() {
             while let Some(at) = self.bridge_due(now, ix) {
                 self.late_us = self.late_us.max(Some(now.since(at)));
-                self.mix(now, ix);
+                self.mix(now, at, ix);
             }
         }
     }
@@ -401,8 +443,16 @@ impl Call {
         }
         let period_us = bridge.period_us();
         let behind = now.since(bridge.next_at) / period_us;
-        let skipped = behind.saturating_sub(CATCH_UP_FRAMES_MAX);
-        bridge.next_at = bridge.next_at.plus(skipped * period_us);
+        let skipped_us = behind.saturating_sub(CATCH_UP_FRAMES_MAX) * period_us;
+        if skipped_us > 0 {
+            for seat in &bridge.seats {
+                let stream = &mut self.streams[usize::from(seat.member.stream.0)];
+                let mouth = stream.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
+                let ticks = mouth.map_or(0, |mouth| mouth.ticks(skipped_us));
+                pass_over(&mut stream.egress, ticks);
+            }
+            bridge.next_at = bridge.next_at.plus(skipped_us);
+        }
         let due = bridge.next_at;
         bridge.next_at = due.plus(period_us);
         Some(due)
@@ -413,15 +463,16 @@ impl Call {
         let Some(mut mouth) = self.take_mouth(ix) else {
             return;
         };
-        let mut pcm = [0_i16; FRAME_SAMPLES_MAX];
-        let pcm = &mut pcm[..mouth.frame_samples().min(FRAME_SAMPLES_MAX)];
+        let mut space = std::mem::take(&mut self.space);
+        let pcm = room(&mut space.pcm, mouth.frame_samples());
         let speaks = mouth.wants_source()
             && match mouth.source {
                 _ if self.streams[ix].mixes_branches() => self.pull_branches(now, ix, &mouth, pcm),
                 Some(from) => self.pull(now, from, &mouth, pcm),
                 None => false,
             };
-        self.say(now, ix, &mut mouth, pcm, speaks);
+        self.say(now, ix, &mut mouth, speaks, &mut space);
+        self.space = space;
         let ends = mouth.players.is_empty() && !mouth.recodes;
         self.give_mouth(ix, mouth);
         self.tell_ended(now, self.streams[ix].ix);
@@ -452,10 +503,9 @@ impl Call {
         if ear_hz == rate_hz {
             return ear.pull(now, pcm);
         }
-        let mut raw = [0_i16; FRAME_SAMPLES_MAX];
-        let samples = mouth.frame_samples_at(ear_hz).min(FRAME_SAMPLES_MAX);
-        let spoke = ear.pull(now, &mut raw[..samples]);
-        convert(&mut voice.converter, ear_hz, rate_hz, &raw[..samples], pcm) && spoke
+        let raw = room(&mut self.raw_pcm, mouth.frame_samples_at(ear_hz));
+        let spoke = ear.pull(now, raw);
+        convert(&mut voice.converter, ear_hz, rate_hz, raw, pcm) && spoke
     }
 
     /// One frame of all branches together, each a little lower where several sound.
@@ -482,37 +532,33 @@ impl Call {
         branches > 0
     }
 
-    /// Sends what was encoded for another listener of the same.
-    fn say_common(&mut self, now: Micros, ix: usize, mouth: &Mouth, common: &Common) {
-        let stream = &self.streams[ix];
-        let may = stream.flags.receives && !mouth.is_hushed(now);
-        match stream.rtp_target().filter(|_| may) {
-            Some((port, to)) => {
-                self.post(now, ix, mouth, port, to, &common.payload[..common.len]);
-            }
-            None => self.streams[ix].egress.pause(mouth.frame_ticks()),
-        }
-    }
-
-    /// Sends a frame, or lets its time pass. Returns where the payload lies in the outbox.
+    /// Sends the frame at the front of `space.pcm`, or lets its time pass.
     fn say(
         &mut self,
         now: Micros,
         ix: usize,
         mouth: &mut Mouth,
-        pcm: &mut [i16],
         speaks: bool,
-    ) -> Range<usize> {
-        let audible = mouth.voice_over(pcm, speaks) || mouth.fills_silence();
-        let stream = &self.streams[ix];
-        let may = audible && stream.flags.receives && !mouth.is_hushed(now);
-        let Some((port, to)) = stream.rtp_target().filter(|_| may) else {
+        space: &mut Workspace,
+    ) {
+        let n = mouth.frame_samples();
+        let pcm = room(&mut space.pcm, n);
+        let audible = mouth.voice_over(pcm, speaks, &mut space.layers) || mouth.fills_silence();
+        let target = self.target(now, ix, mouth).filter(|_| audible);
+        let Some((port, to)) = target else {
             self.streams[ix].egress.pause(mouth.frame_ticks());
-            return 0..0;
+            return;
         };
-        let mut encoded = [0_u8; ENCODED_MAX];
-        let len = mouth.encode(pcm, &mut encoded);
-        self.post(now, ix, mouth, port, to, &encoded[..len])
+        let encoded = room(&mut space.encoded, ENCODED_MAX);
+        let len = mouth.encode(pcm, encoded);
+        self.post(now, ix, mouth, port, to, &encoded[..len]);
+    }
+
+    /// Where a leg's frames go, if it may be sent any now.
+    fn target(&self, now: Micros, ix: usize, mouth: &Mouth) -> Option<(PortHandle, SocketAddr)> {
+        let stream = &self.streams[ix];
+        let may = stream.flags.receives && !mouth.is_hushed(now);
+        stream.rtp_target().filter(|_| may)
     }
 
     /// Queues an encoded frame under the stream's next numbers.
@@ -524,12 +570,12 @@ impl Call {
         port: PortHandle,
         to: SocketAddr,
         payload: &[u8],
-    ) -> Range<usize> {
+    ) {
         let random = &mut self.random;
         let stream = &mut self.streams[ix];
         if payload.is_empty() {
             stream.egress.pause(mouth.frame_ticks());
-            return 0..0;
+            return;
         }
         let numbers = stream
             .egress
@@ -538,11 +584,11 @@ impl Call {
             });
         stream.egress.sent(payload.len());
         count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
-        self.outbox.push(port, to, mouth.pt, &numbers, payload)
+        self.outbox.push(port, to, mouth.pt, &numbers, payload);
     }
 
-    /// One frame of a bridge: everybody is heard, then everybody hears.
-    fn mix(&mut self, now: Micros, ix: usize) {
+    /// One frame of a bridge, which was due at `due`: everybody is heard, then everybody hears.
+    fn mix(&mut self, now: Micros, due: Micros, ix: usize) {
         let Some(mut bridge) = self.bridges[ix].take() else {
             return;
         };
@@ -550,51 +596,113 @@ impl Call {
             let member = bridge.seats[seat].member;
             let stream = &mut self.streams[usize::from(member.stream.0)];
             let sends = stream.flags.sends && !stream.flags.blocked && !stream.flags.closed;
-            let wanted = member.talks || bridge.has_edge_from(member.stream);
-            let voice = stream.voice.as_mut().filter(|_| sends && wanted);
+            let wanted = sends && bridge.is_wanted(seat);
+            let voice = stream.voice.as_mut().filter(|_| wanted);
             match voice.and_then(|voice| voice.ear.as_mut()) {
                 Some(ear) => bridge.take(seat, ear.rate_hz(), |pcm| ear.pull(now, pcm)),
                 None => bridge.skip(seat),
             }
         }
         bridge.sum_up();
-        let mut common = Common::new();
+        self.part_ways(&mut bridge);
+        let mut space = std::mem::take(&mut self.space);
         for seat in 0..bridge.seats.len() {
-            self.say_mixed(now, &mut bridge, seat, &mut common);
+            self.say_mixed(now, due, &mut bridge, seat, &mut space);
         }
+        self.space = space;
         self.bridges[ix] = Some(bridge);
     }
 
+    /// Before anything common is encoded: who does not hear it in this frame leaves it.
+    fn part_ways(&mut self, bridge: &mut Bridge) {
+        for seat in 0..bridge.seats.len() {
+            let Member {
+                stream, listens, ..
+            } = bridge.seats[seat].member;
+            let voice = self.streams[usize::from(stream.0)].voice.as_mut();
+            let Some(mouth) = voice.and_then(|voice| voice.mouth.as_mut()) else {
+                continue;
+            };
+            let stays =
+                listens && bridge.hears_common(seat) && mouth.takes_whole(bridge.frame_ms());
+            if mouth.common.is_some() && !stays {
+                bridge.part(seat, mouth);
+            }
+        }
+    }
+
     /// What one seat of a bridge hears.
-    fn say_mixed(&mut self, now: Micros, bridge: &mut Bridge, seat: usize, common: &mut Common) {
-        let ix = usize::from(bridge.seats[seat].member.stream.0);
-        let listens = bridge.seats[seat].member.listens;
+    fn say_mixed(
+        &mut self,
+        now: Micros,
+        due: Micros,
+        bridge: &mut Bridge,
+        seat: usize,
+        space: &mut Workspace,
+    ) {
+        let Member {
+            stream, listens, ..
+        } = bridge.seats[seat].member;
+        let ix = usize::from(stream.0);
         let Some(mut mouth) = self.take_mouth(ix) else {
             return;
         };
-        let speaks = listens && bridge.hears_any(seat);
-        let shared = mouth
-            .shared_as()
-            .filter(|_| speaks && bridge.hears_common(seat));
-        if shared.is_some() && shared == common.of {
-            self.say_common(now, ix, &mouth, common);
-        } else {
-            let mut pcm = [0_i16; FRAME_SAMPLES_MAX];
-            let n = mouth.rate_hz() as usize / 1_000 * bridge.frame_ms() as usize;
-            let n = n.min(FRAME_SAMPLES_MAX);
-            if speaks {
-                mix_at_rate(bridge, seat, mouth.rate_hz(), &mut pcm[..n]);
-            }
-            if let Some(speaks) = mouth.collect(&mut pcm, n, speaks) {
-                let n = mouth.frame_samples().min(FRAME_SAMPLES_MAX);
-                let encoded = self.say(now, ix, &mut mouth, &mut pcm[..n], speaks);
-                if shared.is_some() && !encoded.is_empty() {
-                    common.keep(shared, self.outbox.bytes(encoded));
-                }
+        if let Some(ticks) = mouth.joins(due) {
+            pass_over(&mut self.streams[ix].egress, ticks);
+            let speaks = listens && bridge.hears_any(seat);
+            let shares =
+                speaks && bridge.hears_common(seat) && mouth.takes_whole(bridge.frame_ms());
+            if !shares || !self.say_common(now, ix, bridge, &mut mouth) {
+                self.say_own(now, ix, bridge, seat, &mut mouth, speaks, space);
             }
         }
         self.give_mouth(ix, mouth);
-        self.tell_ended(now, self.streams[ix].ix);
+        self.tell_ended(now, stream);
+    }
+
+    /// Sends what is encoded for all who hear the same; `false`: this mouth cannot have it.
+    fn say_common(
+        &mut self,
+        now: Micros,
+        ix: usize,
+        bridge: &mut Bridge,
+        mouth: &mut Mouth,
+    ) -> bool {
+        let target = self.target(now, ix, mouth);
+        let Some(payload) = bridge.common_for(mouth) else {
+            return false;
+        };
+        match target {
+            Some((port, to)) => self.post(now, ix, mouth, port, to, payload),
+            None => self.streams[ix].egress.pause(mouth.frame_ticks()),
+        }
+        true
+    }
+
+    /// Sends a mix that is encoded for this seat alone.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "parts of one call that are borrowed apart"
+    )]
+    fn say_own(
+        &mut self,
+        now: Micros,
+        ix: usize,
+        bridge: &mut Bridge,
+        seat: usize,
+        mouth: &mut Mouth,
+        speaks: bool,
+        space: &mut Workspace,
+    ) {
+        let n = mouth.rate_hz() as usize / 1_000 * bridge.frame_ms() as usize;
+        let pcm = room(&mut space.pcm, n.max(mouth.frame_samples()));
+        if speaks {
+            let mixed = room(&mut self.raw_pcm, bridge.frame_samples());
+            mix_at_rate(bridge, seat, mouth.rate_hz(), mixed, &mut pcm[..n]);
+        }
+        if let Some(speaks) = mouth.collect(pcm, n, speaks) {
+            self.say(now, ix, mouth, speaks, space);
+        }
     }
 
     /// The bytes of a packet that [`Output::Media`] names.
@@ -615,38 +723,36 @@ impl Call {
     }
 }
 
-/// What all silent listeners of a bridge hear, encoded once.
-struct Common {
-    of: Option<(CodecKind, u8)>,
-    payload: [u8; ENCODED_MAX],
-    len: usize,
+/// Memory for one frame at work, used again for the next: of the longest that was made so far, so
+/// that a call of narrow-band legs takes little.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    pcm: Vec<i16>,
+    encoded: Vec<u8>,
+    layers: Layers,
 }
 
-impl Common {
-    fn new() -> Self {
-        Self {
-            of: None,
-            payload: [0; ENCODED_MAX],
-            len: 0,
-        }
+/// The first `len` of a memory that grows where it must, by no more than a longest frame.
+fn room<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, T::default());
     }
+    &mut memory[..len]
+}
 
-    fn keep(&mut self, of: Option<(CodecKind, u8)>, payload: &[u8]) {
-        if let Some(place) = self.payload.get_mut(..payload.len()) {
-            place.copy_from_slice(payload);
-            (self.of, self.len) = (of, payload.len());
-        }
+/// Time passes in which a leg is sent nothing of its own.
+fn pass_over(egress: &mut Egress, ticks: u32) {
+    if ticks > 0 {
+        egress.pause(ticks);
     }
 }
 
-/// Mixes for a seat, converted to its mouth's rate.
-fn mix_at_rate(bridge: &mut Bridge, seat: usize, rate_hz: u32, pcm: &mut [i16]) {
+/// Mixes for a seat, converted to its mouth's rate. `mixed` has room for a frame of the bridge.
+fn mix_at_rate(bridge: &mut Bridge, seat: usize, rate_hz: u32, mixed: &mut [i16], pcm: &mut [i16]) {
     if bridge.rate_hz() == rate_hz {
         bridge.mix_for(seat, pcm);
         return;
     }
-    let mut mixed = [0_i16; FRAME_SAMPLES_MAX];
-    let mixed = &mut mixed[..bridge.frame_samples().min(FRAME_SAMPLES_MAX)];
     bridge.mix_for(seat, mixed);
     let from_hz = bridge.rate_hz();
     bridge.seats[seat].outward(from_hz, rate_hz, mixed, pcm);

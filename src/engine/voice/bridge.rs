@@ -1,7 +1,17 @@
 //! Legs that hear each other: one sum per frame, and for each listener that sum without itself.
 
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "test data is built from small counts"
+)]
+mod tests;
+
+use smallvec::SmallVec;
+
 use super::api::{BridgeConfig, Edge, Member};
-use super::mouth::FRAME_SAMPLES_MAX;
+use super::common::{COMMONS_MAX, Common};
+use super::mouth::{FRAME_SAMPLES_MAX, Mouth};
 use crate::audio::mix::{self, Gain};
 use crate::audio::resample::Resampler;
 use crate::engine::api::StreamIx;
@@ -14,21 +24,32 @@ const KEEP_PLACE: (u32, u32) = (7, 5);
 /// Loudness follows a talker with this time constant, in frames, when it falls.
 const DECAY_FRAMES: u32 = 16;
 
+/// Sources that are added at once.
+const AT_ONCE: usize = 8;
+
 /// A bridge at work.
 #[derive(Debug)]
 pub(in crate::engine) struct Bridge {
     pub(in crate::engine) seats: Vec<Seat>,
-    edges: Vec<Edge>,
     loudest: u8,
     pub(in crate::engine) next_at: Micros,
     rate_hz: u32,
     frame_ms: u32,
     /// All talkers that are mixed, at unity or their member gain.
     sum: Vec<i32>,
+    /// The same for one listener with exceptions.
+    own_sum: Vec<i32>,
     /// Every seat's own samples of this frame, one after the other.
     pcm: Vec<i16>,
-    /// Seats in order of loudness, kept for its memory.
-    order: Vec<usize>,
+    /// A seat's samples before their rate is converted.
+    raw: Vec<i16>,
+    /// Seats that are mixed.
+    heard: Vec<usize>,
+    /// What silent listeners hear, at the bridge's rate: of this frame if `is_mixed`, else of the
+    /// last one that anybody heard.
+    common_pcm: Vec<i16>,
+    is_mixed: bool,
+    commons: SmallVec<[Box<Common>; 1]>,
 }
 
 /// A member with what it takes to hear and be heard.
@@ -46,40 +67,60 @@ pub(in crate::engine) struct Seat {
     heard: bool,
     /// It was in the sum one frame ago.
     was_heard: bool,
-    /// Its settings by exception.
-    has_edges: bool,
+    /// Other seats and how loud it hears them, where that is not their member gain.
+    exceptions: Vec<(usize, Gain)>,
+    /// Some other seat hears it by exception.
+    excepted: bool,
 }
 
 impl Bridge {
     pub(in crate::engine) fn new(next_at: Micros) -> Self {
         Self {
             seats: Vec::new(),
-            edges: Vec::new(),
             loudest: 0,
             next_at,
             rate_hz: 8_000,
             frame_ms: 20,
             sum: Vec::new(),
+            own_sum: Vec::new(),
             pcm: Vec::new(),
-            order: Vec::new(),
+            raw: Vec::new(),
+            heard: Vec::new(),
+            common_pcm: Vec::new(),
+            is_mixed: false,
+            commons: SmallVec::new(),
         }
     }
 
-    /// Takes new settings; members that stay keep their state.
+    /// Takes new settings; members that stay keep their state. O(members² + members × edges), at a
+    /// command.
     pub(in crate::engine) fn configure(&mut self, config: BridgeConfig) {
         let mut old = std::mem::take(&mut self.seats);
         for member in config.members {
             let known = old.iter().position(|s| s.member.stream == member.stream);
             let mut seat = known.map_or_else(|| Seat::new(member), |ix| old.swap_remove(ix));
             seat.member = member;
-            seat.has_edges = config
-                .edges
-                .iter()
-                .any(|edge| edge.listener == member.stream);
+            seat.exceptions.clear();
+            seat.excepted = false;
             self.seats.push(seat);
         }
-        self.edges = config.edges;
+        for edge in &config.edges {
+            self.except(edge);
+        }
         self.loudest = config.loudest;
+    }
+
+    /// Notes an exception between two members; of several for one pair the first counts.
+    fn except(&mut self, edge: &Edge) {
+        let place = |stream: StreamIx| self.seats.iter().position(|s| s.member.stream == stream);
+        let (Some(listener), Some(talker)) = (place(edge.listener), place(edge.talker)) else {
+            return;
+        };
+        let exceptions = &mut self.seats[listener].exceptions;
+        if listener != talker && !exceptions.iter().any(|(other, _)| *other == talker) {
+            exceptions.push((talker, edge.gain));
+            self.seats[talker].excepted = true;
+        }
     }
 
     /// Sets rate and frame length, and makes room for a frame of everybody.
@@ -87,8 +128,11 @@ impl Bridge {
         (self.rate_hz, self.frame_ms) = (rate_hz, frame_ms);
         let n = self.frame_samples();
         self.sum.resize(n, 0);
+        self.own_sum.resize(n, 0);
         self.pcm.resize(n * self.seats.len(), 0);
-        self.order.reserve(self.seats.len());
+        self.common_pcm.resize(n, 0);
+        self.heard.clear();
+        self.heard.reserve(self.seats.len());
     }
 
     pub(in crate::engine) fn rate_hz(&self) -> u32 {
@@ -118,6 +162,7 @@ impl Bridge {
         let n = self.frame_samples();
         let bridge_hz = self.rate_hz;
         let samples_in = (rate_hz / 1_000 * self.frame_ms) as usize;
+        let is_ranked = self.loudest != 0;
         let Some(seat) = self.seats.get_mut(ix) else {
             return;
         };
@@ -125,14 +170,15 @@ impl Bridge {
         if rate_hz == bridge_hz {
             seat.spoke = pull(own);
         } else {
-            let mut raw = [0_i16; FRAME_SAMPLES_MAX];
-            let raw = &mut raw[..samples_in.min(FRAME_SAMPLES_MAX)];
-            seat.spoke = pull(raw);
-            seat.spoke &= convert(&mut seat.inward, rate_hz, bridge_hz, raw, own);
+            self.raw.resize(samples_in.min(FRAME_SAMPLES_MAX), 0);
+            seat.spoke = pull(&mut self.raw);
+            seat.spoke &= convert(&mut seat.inward, rate_hz, bridge_hz, &self.raw, own);
         }
         seat.was_heard = seat.heard;
         seat.heard = seat.spoke && seat.member.talks;
-        seat.follow(own);
+        if is_ranked {
+            seat.follow(own);
+        }
     }
 
     /// Nobody pulled this seat: it is silent.
@@ -145,60 +191,88 @@ impl Bridge {
 
     /// After everybody was taken: who is mixed, and their sum.
     pub(in crate::engine) fn sum_up(&mut self) {
+        self.is_mixed = false;
+        self.commons.iter_mut().for_each(|common| common.begin());
         self.choose();
         let n = self.frame_samples();
+        let at = |ix: usize| &self.pcm[n * ix..n * (ix + 1)];
+        let is_plain = |ix: &&usize| self.seats[**ix].member.gain == Gain::UNITY;
         mix::silence(&mut self.sum);
-        for (ix, seat) in self.seats.iter().enumerate().filter(|(_, s)| s.heard) {
-            let own = &self.pcm[n * ix..n * (ix + 1)];
-            if seat.member.gain == Gain::UNITY {
-                mix::add(&mut self.sum, own);
-            } else {
-                mix::add_gain(&mut self.sum, own, seat.member.gain);
+        let mut plain = self.heard.iter().filter(is_plain);
+        loop {
+            let group: SmallVec<[&[i16]; AT_ONCE]> =
+                plain.by_ref().take(AT_ONCE).map(|ix| at(*ix)).collect();
+            if group.is_empty() {
+                break;
             }
+            mix::add_all(&mut self.sum, &group);
+        }
+        for &ix in self.heard.iter().filter(|ix| !is_plain(ix)) {
+            mix::add_gain(&mut self.sum, at(ix), self.seats[ix].member.gain);
         }
     }
 
     /// Only the loudest stay heard, with a bonus for those who were.
     fn choose(&mut self) {
+        let seats = &mut self.seats;
+        self.heard.clear();
+        self.heard
+            .extend((0..seats.len()).filter(|&ix| seats[ix].heard));
         let most = usize::from(self.loudest);
-        let talkers = self.seats.iter().filter(|seat| seat.heard).count();
-        if most == 0 || talkers <= most {
+        if most == 0 || self.heard.len() <= most {
             return;
         }
-        self.order.clear();
-        self.order
-            .extend((0..self.seats.len()).filter(|&ix| self.seats[ix].heard));
-        let seats = &self.seats;
-        self.order
-            .sort_unstable_by_key(|&ix| std::cmp::Reverse(seats[ix].rank()));
-        for &ix in &self.order[most..] {
-            self.seats[ix].heard = false;
+        let rank = |ix: &usize| std::cmp::Reverse(seats[*ix].rank());
+        self.heard.select_nth_unstable_by_key(most, rank);
+        for ix in self.heard.drain(most..) {
+            seats[ix].heard = false;
         }
     }
 
     /// Whether what this seat hears is what every silent listener hears.
     pub(in crate::engine) fn hears_common(&self, ix: usize) -> bool {
         let seat = &self.seats[ix];
-        !seat.heard && !seat.has_edges
+        !seat.heard && seat.exceptions.is_empty()
     }
 
     /// Whether anybody is heard by this seat.
     pub(in crate::engine) fn hears_any(&self, ix: usize) -> bool {
-        let seat = &self.seats[ix];
-        let common = self
-            .seats
-            .iter()
-            .enumerate()
-            .any(|(other, s)| s.heard && other != ix);
-        common || seat.has_edges
+        self.sources(ix).0 > 0
     }
 
-    /// What a seat hears, at the bridge's rate: the sum without itself, with its exceptions.
-    pub(in crate::engine) fn mix_for(&self, ix: usize, out: &mut [i16]) {
-        let n = self.frame_samples();
+    /// How many a seat hears, and one of them with its gain. O(its exceptions).
+    fn sources(&self, ix: usize) -> (usize, Option<(usize, Gain)>) {
         let seat = &self.seats[ix];
-        if seat.has_edges {
-            return self.mix_by_edges(ix, out);
+        let of = |other: usize| (other, self.seats[other].member.gain);
+        if seat.exceptions.is_empty() {
+            let others = self.heard.len() - usize::from(seat.heard);
+            let first = self.heard.iter().find(|other| **other != ix);
+            return (others, first.map(|other| of(*other)));
+        }
+        let is_excepted =
+            |other: usize| other == ix || seat.exceptions.iter().any(|(by, _)| *by == other);
+        let plainly = self.heard.iter().filter(|other| !is_excepted(**other));
+        let by_exception = seat
+            .exceptions
+            .iter()
+            .filter(|(other, gain)| self.seats[*other].spoke && *gain != Gain::MUTE);
+        let mut all = plainly.map(|other| of(*other)).chain(by_exception.copied());
+        let first = all.next();
+        (all.count() + usize::from(first.is_some()), first)
+    }
+
+    /// What a seat hears, at the bridge's rate: the sum without itself, with its exceptions. A
+    /// single talker passes as it is, however loud.
+    pub(in crate::engine) fn mix_for(&mut self, ix: usize, out: &mut [i16]) {
+        let n = self.frame_samples();
+        let (count, first) = self.sources(ix);
+        if let (1, Some((only, gain))) = (count, first) {
+            out.copy_from_slice(&self.pcm[n * only..n * (only + 1)]);
+            return mix::gain(out, gain);
+        }
+        let seat = &self.seats[ix];
+        if !seat.exceptions.is_empty() {
+            return self.mix_by_exceptions(ix, out);
         }
         let own = &self.pcm[n * ix..n * (ix + 1)];
         match (seat.heard, seat.member.gain == Gain::UNITY) {
@@ -208,41 +282,113 @@ impl Bridge {
         }
     }
 
-    fn mix_by_edges(&self, ix: usize, out: &mut [i16]) {
+    /// Takes out of the sum who is heard otherwise, and adds it as it is heard.
+    fn mix_by_exceptions(&mut self, ix: usize, out: &mut [i16]) {
         let n = self.frame_samples();
-        let listener = self.seats[ix].member.stream;
-        let mut sum = [0_i32; FRAME_SAMPLES_MAX];
-        let sum = &mut sum[..n.min(FRAME_SAMPLES_MAX)];
-        for (other, seat) in self
-            .seats
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != ix)
+        let at = |ix: usize| &self.pcm[n * ix..n * (ix + 1)];
+        let seat = &self.seats[ix];
+        self.own_sum.copy_from_slice(&self.sum);
+        let excepted = seat.exceptions.iter().map(|(other, _)| *other);
+        for other in excepted
+            .chain([ix])
+            .filter(|other| self.seats[*other].heard)
         {
-            let gain = self.gain(listener, seat);
-            if gain != Gain::MUTE {
-                mix::add_gain(sum, &self.pcm[n * other..n * (other + 1)], gain);
+            mix::take_gain(&mut self.own_sum, at(other), self.seats[other].member.gain);
+        }
+        for (other, gain) in &seat.exceptions {
+            if self.seats[*other].spoke && *gain != Gain::MUTE {
+                mix::add_gain(&mut self.own_sum, at(*other), *gain);
             }
         }
-        mix::all(sum, out);
+        mix::all(&self.own_sum, out);
     }
 
-    /// How loud a listener hears a seat in this frame.
-    fn gain(&self, listener: StreamIx, seat: &Seat) -> Gain {
-        let edge = self
-            .edges
-            .iter()
-            .find(|edge| edge.listener == listener && edge.talker == seat.member.stream);
-        match edge {
-            Some(edge) if seat.spoke => edge.gain,
-            None if seat.heard => seat.member.gain,
-            _ => Gain::MUTE,
+    /// Whether a seat's audio is of use: somebody may hear it.
+    pub(in crate::engine) fn is_wanted(&self, ix: usize) -> bool {
+        self.seats[ix].member.talks || self.seats[ix].excepted
+    }
+
+    /// A mouth that heard what all hear and now hears something else goes its own way.
+    pub(in crate::engine) fn part(&mut self, ix: usize, mouth: &mut Mouth) {
+        let Some(slot) = mouth.common.take() else {
+            return;
+        };
+        if let Some(common) = self.commons.get_mut(usize::from(slot)) {
+            common.part(mouth);
+        }
+        if mouth.rate_hz() == self.rate_hz {
+            return;
+        }
+        // Its converter heard nothing of late; the last frame is more than it remembers.
+        let seat = &mut self.seats[ix];
+        self.raw.resize(FRAME_SAMPLES_MAX, 0);
+        let (from_hz, to_hz) = (self.rate_hz, mouth.rate_hz());
+        convert(
+            &mut seat.outward,
+            from_hz,
+            to_hz,
+            &self.common_pcm,
+            &mut self.raw,
+        );
+    }
+
+    /// A member leaves the bridge.
+    pub(in crate::engine) fn dismiss(&mut self, stream: StreamIx, mouth: &mut Mouth) {
+        if let Some(ix) = self.seats.iter().position(|s| s.member.stream == stream) {
+            self.part(ix, mouth);
+        }
+        mouth.common = None;
+    }
+
+    /// Counts anew who hears what is common; `common_of` says of a stream's mouth what it hears.
+    pub(in crate::engine) fn recount(&mut self, common_of: impl Fn(StreamIx) -> Option<u8>) {
+        let heard = self.seats.iter().map(|seat| common_of(seat.member.stream));
+        let heard: Vec<_> = heard.flatten().collect();
+        for (slot, common) in (0_u8..).zip(&mut self.commons) {
+            common.set_listeners(heard.iter().filter(|of| **of == slot).count());
         }
     }
 
-    /// Whether some exception lets a seat be heard that does not talk to all.
-    pub(in crate::engine) fn has_edge_from(&self, talker: StreamIx) -> bool {
-        self.edges.iter().any(|edge| edge.talker == talker)
+    /// This frame of what all hear, encoded for a mouth; `None`: it has to encode by itself.
+    pub(in crate::engine) fn common_for(&mut self, mouth: &mut Mouth) -> Option<&[u8]> {
+        if !std::mem::replace(&mut self.is_mixed, true) {
+            let n = self.frame_samples();
+            match *self.heard {
+                [only] => {
+                    let own = &self.pcm[n * only..n * (only + 1)];
+                    self.common_pcm.copy_from_slice(own);
+                    mix::gain(&mut self.common_pcm, self.seats[only].member.gain);
+                }
+                _ => mix::all(&self.sum, &mut self.common_pcm),
+            }
+        }
+        if mouth.common.is_none() {
+            mouth.common = self.join(mouth);
+        }
+        let common = self.commons.get_mut(usize::from(mouth.common?))?;
+        common.note_loss(mouth.loss());
+        Some(common.payload(self.rate_hz, &self.common_pcm))
+    }
+
+    /// Finds or makes the place of a mouth's codec, and whether the mouth may have it now.
+    fn join(&mut self, mouth: &mut Mouth) -> Option<u8> {
+        let codec = mouth.codec();
+        let known = self
+            .commons
+            .iter()
+            .position(|common| common.codec() == codec);
+        let slot = match known {
+            Some(slot) => slot,
+            None if self.commons.len() < COMMONS_MAX => {
+                self.commons.push(Box::new(Common::new(codec).ok()?));
+                self.commons.len() - 1
+            }
+            None => return None,
+        };
+        let samples = self.common_pcm.iter();
+        let peak = samples.map(|s| s.unsigned_abs()).max().unwrap_or(0);
+        let joins = self.commons[slot].join(mouth, peak);
+        u8::try_from(slot).ok().filter(|_| joins)
     }
 }
 
@@ -256,7 +402,8 @@ impl Seat {
             spoke: false,
             heard: false,
             was_heard: false,
-            has_edges: false,
+            exceptions: Vec::new(),
+            excepted: false,
         }
     }
 
@@ -272,8 +419,9 @@ impl Seat {
             self.loudness -= self.loudness / DECAY_FRAMES;
             return;
         }
-        let total: u64 = pcm.iter().map(|s| u64::from(s.unsigned_abs())).sum();
-        let mean = u32::try_from(total / pcm.len().max(1) as u64).unwrap_or(u32::MAX);
+        // At most 2,880 times 2¹⁵.
+        let total: u32 = pcm.iter().map(|s| u32::from(s.unsigned_abs())).sum();
+        let mean = total / u32::try_from(pcm.len().max(1)).unwrap_or(u32::MAX);
         self.loudness = mean.max(self.loudness - self.loudness / DECAY_FRAMES);
     }
 

@@ -6,10 +6,10 @@ use smallvec::SmallVec;
 
 use super::api::{Idle, PLAYERS_MAX, Play, PlayEnd, PlayId, PlayReport, Spoken};
 use super::player::Player;
-use crate::audio::codec::{CodecError, CodecKind, Encoder};
+use crate::audio::codec::{CodecConfig, CodecError, Encoder};
 use crate::audio::mix;
 use crate::engine::api::StreamIx;
-use crate::engine::time::Micros;
+use crate::engine::time::{Micros, ticks};
 
 /// Most samples of a frame: 60 ms at 48 kHz.
 pub(in crate::engine) const FRAME_SAMPLES_MAX: usize = 2_880;
@@ -29,6 +29,13 @@ static DUCKED: LazyLock<mix::Gain> = LazyLock::new(|| mix::Gain::from_db(DUCK_DB
 /// How long ducking takes, in samples per kHz: 10 ms.
 const DUCK_RAMP_MS: u32 = 10;
 
+/// Memory in which what is played is laid over each other.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Layers {
+    played: Vec<i16>,
+    sum: Vec<i32>,
+}
+
 /// The frame clock, the encoder and the players of one leg.
 #[derive(Debug)]
 pub(in crate::engine) struct Mouth {
@@ -40,6 +47,8 @@ pub(in crate::engine) struct Mouth {
     idle: Idle,
     /// When the next frame is due; [`Micros::NEVER`] while frames come from a bridge.
     pub(in crate::engine) next_at: Micros,
+    /// In a bridge: when its own next frame would have been due, until the bridge has reached it.
+    joins_at: Option<Micros>,
     /// The linked stream that is heard.
     pub(in crate::engine) source: Option<StreamIx>,
     /// What is linked to this leg has to be decoded for it: it is not only a player.
@@ -51,7 +60,15 @@ pub(in crate::engine) struct Mouth {
     /// In a bridge whose frames are shorter than this leg's packets: what was mixed so far.
     pending: Vec<i16>,
     pending_speaks: bool,
-    kind: CodecKind,
+    codec: CodecConfig,
+    /// Its encoder was never used.
+    fresh: bool,
+    /// What its party says it loses, in permille.
+    loss: u16,
+    /// In a bridge: which of its common encoders the party hears instead of this one.
+    pub(in crate::engine) common: Option<u8>,
+    /// Frames it has waited for a common encoder.
+    waited: u16,
     /// Players that ended and have not been told of.
     pub(in crate::engine) ended: SmallVec<[(PlayReport, PlayEnd); 1]>,
 }
@@ -73,6 +90,7 @@ impl Mouth {
             ptime_ms: spoken.ptime_ms,
             idle,
             next_at,
+            joins_at: None,
             source: None,
             recodes: false,
             players: SmallVec::new(),
@@ -81,12 +99,17 @@ impl Mouth {
             hushed_until: Micros::ZERO,
             pending: Vec::new(),
             pending_speaks: false,
-            kind: spoken.codec.kind,
+            codec: spoken.codec,
+            fresh: true,
+            loss: 0,
+            common: None,
+            waited: 0,
             ended: SmallVec::new(),
         })
     }
 
-    /// Speaks another codec from the next frame on; players go on.
+    /// Speaks another codec from the next frame on; players go on. Returns the ticks of what was
+    /// collected for a packet and is not said any more.
     ///
     /// # Errors
     /// The codec cannot be encoded; the mouth is as it was.
@@ -94,16 +117,16 @@ impl Mouth {
         &mut self,
         spoken: &Spoken,
         idle: Idle,
-    ) -> Result<(), CodecError> {
+    ) -> Result<u32, CodecError> {
         let encoder = Encoder::new(&spoken.codec)?;
+        let unsaid = self.drop_pending();
         self.rate_hz = encoder.pcm_hz();
         self.encoder = encoder;
         self.pt = spoken.pt;
-        self.kind = spoken.codec.kind;
+        (self.codec, self.fresh, self.common) = (spoken.codec, true, None);
         self.clock_hz = spoken.codec.kind.clock_hz();
         self.ptime_ms = spoken.ptime_ms;
         self.idle = idle;
-        self.pending.clear();
         let rate_hz = self.rate_hz;
         let ended = &mut self.ended;
         self.players.retain(|player| {
@@ -113,7 +136,7 @@ impl Mouth {
             }
             goes_on
         });
-        Ok(())
+        Ok(unsaid)
     }
 
     pub(in crate::engine) fn rate_hz(&self) -> u32 {
@@ -144,16 +167,58 @@ impl Mouth {
         u32::from(self.ptime_ms) * self.clock_hz / 1_000
     }
 
-    /// Collects a bridge's frame; `Some` when a packet is full: whether anything in it is audible.
-    /// The packet is then `pcm[..frame_samples()]`.
+    /// RTP clock ticks of a time span.
+    pub(in crate::engine) fn ticks(&self, span_us: u64) -> u32 {
+        ticks(span_us, self.clock_hz)
+    }
+
+    /// From now on frames come from a bridge.
+    pub(in crate::engine) fn enter_bridge(&mut self) {
+        let due = std::mem::replace(&mut self.next_at, Micros::NEVER);
+        if due != Micros::NEVER {
+            self.joins_at = Some(due);
+        }
+    }
+
+    /// From now on it makes frames by itself: the next one when the bridge's was due. Returns the
+    /// ticks of what was collected for a packet and is not said any more.
+    pub(in crate::engine) fn leave_bridge(&mut self, due: Micros) -> u32 {
+        self.next_at = self.joins_at.take().unwrap_or(due);
+        self.drop_pending()
+    }
+
+    /// Forgets what was collected for a packet; its ticks.
+    pub(in crate::engine) fn drop_pending(&mut self) -> u32 {
+        let waiting_us = self.pending.len() as u64 * 1_000_000 / u64::from(self.rate_hz.max(1));
+        self.pending.clear();
+        self.pending_speaks = false;
+        self.ticks(waiting_us)
+    }
+
+    /// Whether the bridge's frame of `due` is for this mouth, too: not if the mouth still has to
+    /// wait for the end of what it said last. With the ticks in between when it is the first.
+    pub(in crate::engine) fn joins(&mut self, due: Micros) -> Option<u32> {
+        match self.joins_at {
+            None => Some(0),
+            Some(at) if due < at => None,
+            Some(at) => {
+                self.joins_at = None;
+                Some(self.ticks(due.since(at)))
+            }
+        }
+    }
+
+    /// Collects a bridge's frame, the first `len` of `pcm`; `Some` when a packet is full: whether
+    /// anything in it is audible. The packet is then at the front of `pcm`, which must have room
+    /// for it.
     pub(in crate::engine) fn collect(
         &mut self,
-        pcm: &mut [i16; FRAME_SAMPLES_MAX],
+        pcm: &mut [i16],
         len: usize,
         speaks: bool,
     ) -> Option<bool> {
-        let full = self.frame_samples().min(FRAME_SAMPLES_MAX);
-        if len == full {
+        let full = self.frame_samples();
+        if len == full && self.pending.is_empty() {
             return Some(speaks);
         }
         if !speaks {
@@ -164,17 +229,49 @@ impl Mouth {
         if self.pending.len() < full {
             return None;
         }
+        // The bridge's frames may have become longer meanwhile: then something is left over.
         pcm[..full].copy_from_slice(&self.pending[..full]);
-        self.pending.clear();
-        Some(std::mem::take(&mut self.pending_speaks))
+        self.pending.drain(..full);
+        let left = !self.pending.is_empty() && speaks;
+        Some(std::mem::replace(&mut self.pending_speaks, left))
     }
 
-    /// What an encoded frame depends on, where it depends on nothing but its samples: legs that
-    /// hear the same can be sent the same.
-    pub(in crate::engine) fn shared_as(&self) -> Option<(CodecKind, u8)> {
-        let stateless = !matches!(self.kind, CodecKind::G722 | CodecKind::Opus);
-        (stateless && self.players.is_empty() && self.duck.is_settled())
-            .then_some((self.kind, self.ptime_ms))
+    /// Whether the bridge's frame is just what is to be sent, with nothing before or over it.
+    pub(in crate::engine) fn takes_whole(&self, frame_ms: u32) -> bool {
+        u32::from(self.ptime_ms) == frame_ms
+            && self.pending.is_empty()
+            && self.players.is_empty()
+            && !self.ducked
+            && self.duck.is_settled()
+    }
+
+    pub(in crate::engine) fn codec(&self) -> CodecConfig {
+        self.codec
+    }
+
+    pub(in crate::engine) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Whether its party has heard nothing of its encoder yet.
+    pub(in crate::engine) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    pub(in crate::engine) fn loss(&self) -> u16 {
+        self.loss
+    }
+
+    /// Goes on from where another encoder stands.
+    pub(in crate::engine) fn follow(&mut self, other: &Encoder) {
+        self.encoder.follow(other);
+        (self.fresh, self.waited) = (false, 0);
+    }
+
+    /// One frame more of waiting for a common encoder; how often `step` frames were waited.
+    pub(in crate::engine) fn patience(&mut self, step: u16) -> u32 {
+        self.waited = self.waited.saturating_add(1);
+        u32::from(self.waited / step.max(1)).min(u16::BITS - 1)
     }
 
     /// A telephone-event passes: no audio beside it.
@@ -221,7 +318,12 @@ impl Mouth {
 
     /// Lays what is played over (or in place of) `pcm`, one frame of the leg's own audio if
     /// `speaks`. Returns whether there is anything to hear.
-    pub(in crate::engine) fn voice_over(&mut self, pcm: &mut [i16], speaks: bool) -> bool {
+    pub(in crate::engine) fn voice_over(
+        &mut self,
+        pcm: &mut [i16],
+        speaks: bool,
+        memory: &mut Layers,
+    ) -> bool {
         if !speaks {
             pcm.fill(0);
         }
@@ -229,17 +331,23 @@ impl Mouth {
         if self.players.is_empty() {
             return speaks;
         }
+        let n = pcm.len();
+        if self.players.len() == 1 && !self.players[0].overlay {
+            self.play_alone(pcm);
+            return true;
+        }
         if self.players.iter().any(|player| !player.overlay) {
             pcm.fill(0);
         }
-        let mut played = [0_i16; FRAME_SAMPLES_MAX];
-        let mut sum = [0_i32; FRAME_SAMPLES_MAX];
-        let n = pcm.len().min(FRAME_SAMPLES_MAX);
-        mix::add(&mut sum[..n], pcm);
+        memory.played.resize(n, 0);
+        memory.sum.resize(n, 0);
+        let (played, sum) = (&mut memory.played[..], &mut memory.sum[..]);
+        mix::silence(sum);
+        mix::add(sum, pcm);
         let ended = &mut self.ended;
         self.players.retain(|player| {
-            let filled = player.fill(&mut played[..n]);
-            mix::add(&mut sum[..n], &played[..filled]);
+            let filled = player.fill(played);
+            mix::add(sum, &played[..filled]);
             player.frames += u32::from(filled > 0);
             let over = filled < n || player.is_over();
             if over {
@@ -247,8 +355,22 @@ impl Mouth {
             }
             !over
         });
-        mix::all(&sum[..n], pcm);
+        mix::all(sum, pcm);
         true
+    }
+
+    /// What the only player plays, as it is.
+    fn play_alone(&mut self, pcm: &mut [i16]) {
+        let Some(player) = self.players.first_mut() else {
+            return;
+        };
+        let filled = player.fill(pcm);
+        pcm[filled..].fill(0);
+        player.frames += u32::from(filled > 0);
+        if filled < pcm.len() {
+            self.ended.push((player.report(), PlayEnd::Completed));
+            self.players.clear();
+        }
     }
 
     fn duck_under(&mut self, pcm: &mut [i16]) {
@@ -270,11 +392,13 @@ impl Mouth {
 
     /// Encodes one frame; 0 bytes: the codec has nothing to send (DTX).
     pub(in crate::engine) fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> usize {
+        self.fresh = false;
         self.encoder.encode(pcm, out).unwrap_or(0)
     }
 
     /// Tells the encoder how much of it is lost on its way, in thousandths.
     pub(in crate::engine) fn set_loss(&mut self, permille: u16) {
+        self.loss = permille;
         self.encoder.set_loss(permille);
     }
 }

@@ -31,8 +31,7 @@ pub(in crate::engine) struct Waiting {
 }
 
 impl Outbox {
-    /// Writes a packet and returns where its payload lies. O(its length); allocates only while it
-    /// grows beyond what it ever was.
+    /// Writes a packet. O(its length); allocates only while it grows beyond what it ever was.
     pub(in crate::engine) fn push(
         &mut self,
         port: PortHandle,
@@ -40,7 +39,7 @@ impl Outbox {
         pt: u8,
         numbers: &Outgoing,
         payload: &[u8],
-    ) -> Range<usize> {
+    ) {
         let start = self.bytes.len();
         let second = pt | if numbers.marker { MARKER } else { 0 };
         self.bytes.extend_from_slice(&[FIRST_OCTET, second]);
@@ -54,7 +53,6 @@ impl Outbox {
             to,
             range: start..self.bytes.len(),
         });
-        start + HEADER_LEN..self.bytes.len()
     }
 
     /// Length of a packet with such a payload.
