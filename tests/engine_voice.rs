@@ -15,7 +15,6 @@ use crosspoint::audio::clip::Clip;
 use crosspoint::audio::codec::{CodecConfig, CodecKind};
 use crosspoint::audio::g711;
 use crosspoint::audio::mix::Gain;
-use crosspoint::audio::tone::TonePlan;
 use crosspoint::engine::*;
 use engine_support::*;
 use proptest::prelude::*;
@@ -509,100 +508,6 @@ fn a_refused_change_leaves_the_call_as_it_was() {
     more.id = PlayId(99);
     let refused = world.call.apply(world.now, Change::Play(Box::new(more)));
     assert_eq!(refused, Err(ChangeError::Play(B)));
-}
-
-/// A caller (A) and three branches that are linked to it.
-fn fork(policy: EarlyMedia) -> World {
-    let mut world = World::new(Timers::default());
-    for n in 0..4 {
-        let ix = world.add(n, Payload::Rtp, Privacy::Masked);
-        world.apply(Change::Remote(ix, remote(ix)));
-        world.apply(Change::Voice(ix, voice(L16, 20)));
-        if n > 0 {
-            world.apply(Change::Link {
-                from: ix,
-                to: Some(A),
-            });
-            let Change::PayloadTypes(_, types) = passes(L16, L16, Via::Relay) else {
-                unreachable!()
-            };
-            world.apply(Change::PayloadTypes(ix, types));
-        }
-    }
-    world.apply(Change::EarlyMedia {
-        listener: A,
-        policy,
-    });
-    world
-}
-
-/// Branch 1 speaks from the start, 2 from one second, 3 from two seconds on; what A heard at the
-/// end of each second.
-fn early(world: &mut World) -> [Option<i16>; 3] {
-    let mut heard = [None; 3];
-    for (second, heard) in (0..3u16).zip(&mut heard) {
-        for n in 0..50 {
-            for branch in 1..=second + 1 {
-                let packet = constant(
-                    L16,
-                    100 * branch as i16,
-                    u32::from(second) * 50 + n,
-                    branch.into(),
-                );
-                world.hear(StreamIx(branch), &packet);
-            }
-            world.wait(20);
-        }
-        *heard = world.received(A).last().map(|(_, sent)| l16(sent)[159]);
-    }
-    assert_one_clock(&world.received(A), 8_000, 60);
-    heard
-}
-
-#[test]
-fn a_caller_hears_its_branches_by_policy() {
-    assert_eq!(early(&mut fork(EarlyMedia::First)), [100; 3].map(Some));
-    assert_eq!(
-        early(&mut fork(EarlyMedia::Latest)),
-        [100, 200, 300].map(Some)
-    );
-    let [one, two, three] = early(&mut fork(EarlyMedia::Mix)).map(Option::unwrap);
-    assert_eq!(one, 100);
-    assert!((208..=216).contains(&two), "300 at -3 dB, {two}");
-    assert!((420..=430).contains(&three), "600 at -3 dB, {three}");
-}
-
-#[test]
-fn ringback_sounds_until_a_branch_is_chosen_and_losers_are_never_heard() {
-    let plan = TonePlan::parse("400").unwrap();
-    let mut world = fork(EarlyMedia::Ringback(plan));
-    early(&mut world);
-    let ringing = world.received(A);
-    assert!(ringing.len() >= 149, "a frame every 20 ms");
-    let peak = |sent: &Sent| l16(sent).iter().map(|s| s.unsigned_abs()).max();
-    assert!(
-        ringing[2..].iter().all(|(_, s)| peak(s) > Some(1_000)),
-        "a tone"
-    );
-    world.apply(Change::Source {
-        listener: A,
-        source: Some(C),
-    });
-    for n in 150..200 {
-        for branch in 1..4 {
-            let packet = constant(L16, 100 * branch as i16, n, branch.into());
-            world.hear(StreamIx(branch), &packet);
-        }
-        world.wait(20);
-    }
-    let received = world.received(A);
-    assert_one_clock(&received, 8_000, 60);
-    let answered = &received[ringing.len()..];
-    assert!(
-        answered.iter().all(|(_, s)| l16(s) == [200; 160]),
-        "the winner alone"
-    );
-    assert!(answered.len() >= 49, "{}", answered.len());
 }
 
 /// What may happen to a listener.

@@ -11,6 +11,7 @@ use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Play, PlayId, PlayReport, Via,
     Voice,
 };
+use crate::audio::progress::Progress;
 
 /// Most streams (one per `m=` line and party) a call may hold: a caller and 32 branches with
 /// several media each.
@@ -472,6 +473,11 @@ pub struct StreamReport {
     pub playout: Option<PlayoutStats>,
     /// What is being played to its party, in the order in which it began.
     pub playing: Vec<PlayReport>,
+    /// What it sent as a branch of a fork that had chosen none; the last verdict stays. `None`: it
+    /// never was one, or nothing was heard of it.
+    pub progress: Option<Progress>,
+    /// The one stream that its party hears: the chosen one, or the branch that has the floor.
+    pub hears: Option<StreamIx>,
 }
 
 /// Reception quality of one SSRC (RFC 3550 appendix A.3 and A.8).
@@ -540,6 +546,8 @@ pub enum EventKind {
     SsrcChanged(u32),
     /// The listener on this stream now hears another stream.
     SourceChanged(StreamIx),
+    /// What this branch of a fork sends is now this.
+    Progress(Progress),
     /// Something is played to this stream's party.
     PlayStarted(PlayId),
     /// It was played to its end.

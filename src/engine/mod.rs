@@ -9,6 +9,7 @@ mod api;
 mod call;
 mod egress;
 mod events;
+mod fork;
 mod latch;
 pub mod playout;
 mod stats;
@@ -18,7 +19,9 @@ mod voice;
 
 pub use api::*;
 pub use call::{
-    CATCH_UP_FRAMES_MAX, Call, DATAGRAM_LEN_MAX, PIN_DELAY_US, REPORT_INTERVAL_US, STALL_US,
+    CATCH_UP_FRAMES_MAX, Call, DATAGRAM_LEN_MAX, HAND_BACK_US_MAX, PIN_DELAY_US,
+    REPORT_INTERVAL_US, STALL_US,
 };
+pub use fork::{HELD_BYTES_MAX, HELD_PACKETS_MAX, HELD_US_MAX};
 pub use time::Micros;
 pub use voice::*;

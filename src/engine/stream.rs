@@ -10,11 +10,13 @@ use super::api::{
     StreamIx, StreamReport, Traffic, Verdict,
 };
 use super::egress::Egress;
+use super::fork::{Branch, Law};
 use super::latch::Latch;
 use super::playout::PlayoutStats;
 use super::stats::Sources;
 use super::time::{Micros, low32};
 use super::voice::{PlayReport, Via, VoiceState};
+use crate::audio::progress::Progress;
 use crate::wire::rtcp::ReportBlock;
 
 /// While a listener has no chosen source, the one it hears keeps the floor until it was silent
@@ -48,8 +50,12 @@ pub(super) struct Stream {
     pub(super) chosen: Option<StreamIx>,
     /// Without a choice: how one is made.
     pub(super) floor: Floor,
-    /// Without a choice: the stream heard now, and when it last was.
-    pub(super) heard: Option<(StreamIx, Micros)>,
+    /// Without a choice: the stream heard now.
+    pub(super) heard: Option<Heard>,
+    /// What it is as a branch, while its listener has chosen none.
+    pub(super) branch: Option<Box<Branch>>,
+    /// What it last sent as a branch.
+    pub(super) progress: Option<Progress>,
     pub(super) flags: Flags,
     pub(super) rtp_in: Traffic,
     pub(super) rtcp_in: Traffic,
@@ -84,6 +90,25 @@ pub(super) enum Floor {
     Nobody,
 }
 
+/// Who has the floor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) stream: StreamIx,
+    /// When it last was heard.
+    pub(super) at: Micros,
+    /// It carries nothing that one could hear.
+    pub(super) silent: bool,
+}
+
+/// Who asks for the floor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claim {
+    /// It had nothing to say until this packet.
+    pub(super) begins: bool,
+    /// It is known to carry nothing that one could hear.
+    pub(super) silent: bool,
+}
+
 /// The stream's switches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flags {
@@ -100,6 +125,10 @@ pub(super) struct Flags {
     pub(super) pin_wanted: bool,
     /// We make what its party hears: it has a mouth.
     pub(super) speaks: bool,
+    /// It has branches and has chosen none.
+    pub(super) forks: bool,
+    /// What it hears of its branches was commanded.
+    pub(super) early_media: bool,
 }
 
 impl Stream {
@@ -118,6 +147,8 @@ impl Stream {
             chosen: None,
             floor: Floor::First,
             heard: None,
+            branch: None,
+            progress: None,
             flags: Flags {
                 sends: true,
                 receives: true,
@@ -130,6 +161,8 @@ impl Stream {
                 pinned: false,
                 pin_wanted: false,
                 speaks: false,
+                forks: false,
+                early_media: false,
             },
             rtp_in: Traffic::default(),
             rtcp_in: Traffic::default(),
@@ -190,25 +223,32 @@ impl Stream {
         Some((self.ports[Component::Rtcp as usize]?, to))
     }
 
-    /// Whether this listener hears `source` now; `begins`: it was silent until this packet.
+    /// Whether this listener hears `source` now. Sound comes before silence, then the policy.
     #[inline]
-    pub(super) fn hears(&mut self, now: Micros, source: StreamIx, begins: bool) -> bool {
+    pub(super) fn hears(&mut self, now: Micros, source: StreamIx, claim: Claim) -> bool {
         if let Some(chosen) = self.chosen {
             return chosen == source;
         }
-        match self.floor {
-            Floor::First => {}
-            Floor::Latest if begins => self.heard = Some((source, now)),
-            Floor::Latest => {}
+        let other = self
+            .heard
+            .filter(|heard| heard.stream != source && now.since(heard.at) < HEARD_HOLD_US);
+        let yields = |heard: Heard| match self.floor {
+            Floor::Latest if claim.begins => heard.silent || !claim.silent,
+            _ => heard.silent && !claim.silent,
+        };
+        let hears = match self.floor {
+            Floor::First | Floor::Latest => other.is_none_or(yields),
             Floor::All => return true,
             Floor::Nobody => return false,
+        };
+        if hears {
+            self.heard = Some(Heard {
+                stream: source,
+                at: now,
+                silent: claim.silent,
+            });
         }
-        match &mut self.heard {
-            Some((heard, at)) if *heard == source => *at = now,
-            Some((_, at)) if now.since(*at) < HEARD_HOLD_US => return false,
-            _ => self.heard = Some((source, now)),
-        }
-        true
+        hears
     }
 
     /// Several branches are heard together, so that they must be decoded.
@@ -217,10 +257,25 @@ impl Stream {
         self.floor == Floor::All && self.chosen.is_none()
     }
 
+    /// How a payload type can be listened to as it arrives.
+    pub(super) fn law(&self, kind: &PayloadType) -> Option<Law> {
+        let voice = self.voice.as_ref();
+        let heard = voice.map(|voice| &voice.config.hears).into_iter().flatten();
+        if let Some(heard) = heard.into_iter().find(|heard| heard.pt == kind.pt) {
+            return Law::of(heard.codec.kind);
+        }
+        match (kind.silence, kind.pt) {
+            _ if kind.event || kind.clock_hz != 8_000 => None,
+            (Some(0xff), _) | (None, 0) => Some(Law::Ulaw),
+            (Some(0xd5), _) | (None, 8) => Some(Law::Alaw),
+            _ => None,
+        }
+    }
+
     /// As [`Stream::hears`], for RTCP, which claims nothing.
     pub(super) fn hears_reports(&self, source: StreamIx) -> bool {
         self.chosen
-            .or_else(|| self.heard.map(|(heard, _)| heard))
+            .or_else(|| self.heard.map(|heard| heard.stream))
             .is_none_or(|heard| heard == source)
     }
 
@@ -322,6 +377,8 @@ impl Stream {
             drops: self.drops,
             playout: self.playout(),
             playing: self.playing(),
+            progress: self.progress,
+            hears: self.chosen.or_else(|| self.heard.map(|heard| heard.stream)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// Microseconds since the call was created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub u64);
 
 impl Micros {

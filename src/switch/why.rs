@@ -114,6 +114,7 @@ fn describe(kind: EventKind) -> String {
         }
         EventKind::SsrcChanged(ssrc) => format!("new SSRC {ssrc:#010x}"),
         EventKind::SourceChanged(from) => format!("now hears stream {}", from.0),
+        EventKind::Progress(progress) => format!("early media: {progress:?}"),
         EventKind::PlayStarted(id) => format!("playing sound {}", id.0),
         EventKind::PlayCompleted(play) => format!("sound {} ended, {}", play.id.0, played(play)),
         EventKind::PlayInterrupted(play) => {

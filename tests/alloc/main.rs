@@ -8,6 +8,7 @@
 mod codec;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
+mod fork;
 mod playout;
 mod voice;
 

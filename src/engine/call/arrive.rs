@@ -1,8 +1,9 @@
 //! RTP that arrives: judged, counted, renumbered for its listener.
 
+use super::fork::{hold, observe};
 use super::voice::compand;
 use super::*;
-use crate::engine::stream::HEARD_HOLD_US;
+use crate::engine::stream::{Claim, HEARD_HOLD_US};
 use crate::engine::voice::Via;
 
 impl Call {
@@ -135,7 +136,19 @@ impl Call {
         if !stream.flags.sends || !sink.flags.receives {
             return Err(DropReason::Held);
         }
-        if !sink.hears(now, ix, begins) {
+        let forks = sink.flags.forks && !stream.flags.silenced;
+        let mut claim = Claim {
+            begins,
+            silent: false,
+        };
+        if forks {
+            observe(&mut self.log, now, stream, packet, &mut claim);
+        }
+        let hears = sink.hears(now, ix, claim);
+        if forks {
+            hold(now, stream, packet, hears);
+        }
+        if !hears {
             return Err(DropReason::NotHeard);
         }
         let kind = stream
@@ -162,7 +175,8 @@ impl Call {
         let numbers = sink
             .egress
             .pass(now, incoming, || masked.then(|| origin(random)))?;
-        if before.is_some_and(|before| before != incoming.source) {
+        let told = before.is_some() || sink.flags.early_media;
+        if told && before != Some(incoming.source) {
             let kind = EventKind::SourceChanged(incoming.source);
             self.log.push(now, to, kind);
         }

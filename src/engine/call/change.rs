@@ -1,7 +1,6 @@
 //! What changes by command.
 
 use super::*;
-use crate::engine::voice::RINGBACK;
 
 impl Call {
     /// Applies one mutation. Drain [`Call::poll_output`] afterwards.
@@ -28,17 +27,7 @@ impl Call {
                 flags.receives = receives;
             }
             Change::Link { from, to } => self.link(from, to)?,
-            Change::Source { listener, source } => {
-                if let Some(source) = source {
-                    self.open_stream(source)?;
-                }
-                let stream = self.open_stream(listener)?;
-                stream.chosen = source;
-                stream.heard = None;
-                if source.is_some() {
-                    self.stop_play(now, listener, Some(RINGBACK))?;
-                }
-            }
+            Change::Source { listener, source } => self.choose(now, listener, source)?,
             Change::EarlyMedia { listener, policy } => self.early_media(now, listener, policy)?,
             Change::Block(ix, on) => self.open_stream(ix)?.flags.blocked = on,
             Change::Silence(ix, on) => self.open_stream(ix)?.flags.silenced = on,
@@ -103,7 +92,14 @@ impl Call {
             }
             self.open_stream(to)?;
         }
-        self.open_stream(from)?.to = to;
+        let before = std::mem::replace(&mut self.open_stream(from)?.to, to);
+        if let Some(before) = before.filter(|_| before != to) {
+            self.forget(before, from);
+            self.count_branches(before);
+        }
+        if let Some(to) = to {
+            self.count_branches(to);
+        }
         Ok(())
     }
 
@@ -112,9 +108,13 @@ impl Call {
         flags.closed = true;
         flags.pin_wanted = false;
         flags.report_due = false;
-        for listener in &mut self.streams {
+        let to = self.streams[usize::from(ix.0)].to;
+        for listener in 0..self.streams.len() {
             // Whoever heard it must not wait for it to fall silent.
-            listener.heard = listener.heard.filter(|(heard, _)| *heard != ix);
+            self.forget(self.streams[listener].ix, ix);
+        }
+        if let Some(to) = to {
+            self.count_branches(to);
         }
         self.outputs = true;
         Ok(())

@@ -19,11 +19,13 @@ use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 mod admit;
 mod arrive;
 mod change;
+mod fork;
 mod opaque;
 mod rtcp;
 mod timers;
 mod voice;
 
+pub use fork::HAND_BACK_US_MAX;
 pub use voice::CATCH_UP_FRAMES_MAX;
 
 /// Longest datagram that is relayed: a jumbo frame.

@@ -1,6 +1,7 @@
 //! Datagrams that are not RTP.
 
 use super::*;
+use crate::engine::stream::Claim;
 
 impl Call {
     pub(super) fn on_opaque(
@@ -76,7 +77,7 @@ impl Call {
             return Err(DropReason::Held);
         }
         let heard = if is_rtp {
-            sink.hears(now, ix, false)
+            sink.hears(now, ix, Claim::default())
         } else {
             sink.hears_reports(ix)
         };

@@ -2,29 +2,24 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::{Call, origin};
 use crate::audio::g711;
-use crate::audio::mix::{self, Gain};
 use crate::engine::api::*;
 use crate::engine::egress::{Egress, Incoming};
 use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
-use crate::engine::stream::{Floor, count};
+use crate::engine::stream::count;
 use crate::engine::time::Micros;
 use crate::engine::voice::{
     BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, ENCODED_MAX,
-    Ear, EarlyMedia, FRAME_SAMPLES_MAX, Layers, Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd,
-    PlayId, PlayoutBounds, RINGBACK, Via, Voice, VoiceState, convert, rate_of,
+    Ear, Layers, Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId, PlayoutBounds, Via, Voice,
+    VoiceState, convert, rate_of,
 };
 use crate::wire::rtp::RtpPacket;
 
 /// Frames that are made up for after a stall; what is older is left out, so that a worker that
 /// was stopped for a second does not flood its listeners.
 pub const CATCH_UP_FRAMES_MAX: u64 = 5;
-
-/// How much lower several branches are mixed than one: 3 dB.
-static SEVERAL: LazyLock<Gain> = LazyLock::new(|| Gain::from_db(-3.0));
 
 /// A bridge nobody can size a frame for works with this.
 const BRIDGE_FRAME_MS: u32 = 20;
@@ -81,33 +76,6 @@ impl Call {
             mouth.stop(id);
             self.tell_ended(now, ix);
         }
-        Ok(())
-    }
-
-    /// What a listener hears of its branches while none is chosen.
-    pub(super) fn early_media(
-        &mut self,
-        now: Micros,
-        ix: StreamIx,
-        policy: EarlyMedia,
-    ) -> Result<(), ChangeError> {
-        let chosen = self.open_stream(ix)?.chosen;
-        let floor = match policy {
-            EarlyMedia::First => Floor::First,
-            EarlyMedia::Latest => Floor::Latest,
-            EarlyMedia::Mix => Floor::All,
-            EarlyMedia::Ringback(_) => Floor::Nobody,
-        };
-        if floor == Floor::All {
-            self.voice_of(ix)?;
-        }
-        self.stop_play(now, ix, Some(RINGBACK))?;
-        if let (EarlyMedia::Ringback(plan), None) = (policy, chosen) {
-            self.play(now, Play::ringback(ix, plan))?;
-        }
-        let stream = self.open_stream(ix)?;
-        stream.floor = floor;
-        stream.heard = None;
         Ok(())
     }
 
@@ -231,13 +199,17 @@ impl Call {
         );
     }
 
-    fn voice_of(&mut self, ix: StreamIx) -> Result<&mut VoiceState, ChangeError> {
+    pub(super) fn voice_of(&mut self, ix: StreamIx) -> Result<&mut VoiceState, ChangeError> {
         let voice = self.open_stream(ix)?.voice.as_deref_mut();
         voice.ok_or(ChangeError::Codec(ix))
     }
 
     /// The mouth of a leg, which from now on makes what its party hears.
-    fn open_mouth(&mut self, now: Micros, ix: StreamIx) -> Result<&mut Mouth, ChangeError> {
+    pub(super) fn open_mouth(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+    ) -> Result<&mut Mouth, ChangeError> {
         let stream = self.open_stream(ix)?;
         let voice = stream.voice.as_deref_mut().ok_or(ChangeError::Codec(ix))?;
         if voice.mouth.is_none() {
@@ -262,6 +234,7 @@ impl Call {
         if let Some(voice) = &mut stream.voice {
             voice.mouth = None;
             voice.converter = None;
+            voice.catches_up = None;
         }
         stream.flags.speaks = false;
         stream.egress.rest();
@@ -303,15 +276,8 @@ impl Call {
         {
             voice.ear = Ear::new(&voice.config, header.pt, now).map(Box::new);
         }
-        let info = PacketInfo {
-            ssrc: header.ssrc,
-            seq: header.seq,
-            timestamp: header.timestamp,
-            pt: header.pt,
-            marker: header.marker,
-        };
         if let Some(ear) = &mut voice.ear {
-            ear.insert(now, &info, packet.payload());
+            ear.insert(now, &info_of(packet), packet.payload());
         }
     }
 
@@ -344,7 +310,7 @@ impl Call {
         }
         let voice = self.streams[usize::from(to.0)].voice.as_deref_mut()?;
         let mouth = voice.mouth.as_deref_mut()?;
-        if via != Via::Decode && !mixes {
+        if via != Via::Decode && !mixes && voice.catches_up.is_none() {
             mouth.recodes = false;
             if mouth.players.is_empty() {
                 self.close_mouth(now, usize::from(to.0));
@@ -472,6 +438,7 @@ impl Call {
                 None => false,
             };
         self.say(now, ix, &mut mouth, speaks, &mut space);
+        self.hand_back(now, ix, &mut mouth, &mut space);
         self.space = space;
         let ends = mouth.players.is_empty() && !mouth.recodes;
         self.give_mouth(ix, mouth);
@@ -492,7 +459,13 @@ impl Call {
     }
 
     /// One frame of what `from` says, at a mouth's rate.
-    fn pull(&mut self, now: Micros, from: StreamIx, mouth: &Mouth, pcm: &mut [i16]) -> bool {
+    pub(super) fn pull(
+        &mut self,
+        now: Micros,
+        from: StreamIx,
+        mouth: &Mouth,
+        pcm: &mut [i16],
+    ) -> bool {
         let Some(voice) = &mut self.streams[usize::from(from.0)].voice else {
             return false;
         };
@@ -508,32 +481,8 @@ impl Call {
         convert(&mut voice.converter, ear_hz, rate_hz, raw, pcm) && spoke
     }
 
-    /// One frame of all branches together, each a little lower where several sound.
-    fn pull_branches(&mut self, now: Micros, ix: usize, mouth: &Mouth, pcm: &mut [i16]) -> bool {
-        let listener = self.streams[ix].ix;
-        let mut sum = [0_i32; FRAME_SAMPLES_MAX];
-        let sum = &mut sum[..pcm.len()];
-        let mut branches = 0;
-        for from in 0..self.streams.len() {
-            let branch = &self.streams[from];
-            if branch.to != Some(listener) || branch.flags.closed {
-                continue;
-            }
-            let from = branch.ix;
-            if self.pull(now, from, mouth, pcm) {
-                mix::add(sum, pcm);
-                branches += 1;
-            }
-        }
-        mix::all(sum, pcm);
-        if branches > 1 {
-            mix::gain(pcm, *SEVERAL);
-        }
-        branches > 0
-    }
-
     /// Sends the frame at the front of `space.pcm`, or lets its time pass.
-    fn say(
+    pub(super) fn say(
         &mut self,
         now: Micros,
         ix: usize,
@@ -723,17 +672,29 @@ impl Call {
     }
 }
 
+/// What playout needs to know of a packet.
+pub(super) fn info_of(packet: &RtpPacket<'_>) -> PacketInfo {
+    let header = packet.header();
+    PacketInfo {
+        ssrc: header.ssrc,
+        seq: header.seq,
+        timestamp: header.timestamp,
+        pt: header.pt,
+        marker: header.marker,
+    }
+}
+
 /// Memory for one frame at work, used again for the next: of the longest that was made so far, so
 /// that a call of narrow-band legs takes little.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    pcm: Vec<i16>,
+    pub(super) pcm: Vec<i16>,
     encoded: Vec<u8>,
     layers: Layers,
 }
 
 /// The first `len` of a memory that grows where it must, by no more than a longest frame.
-fn room<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn room<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
     if memory.len() < len {
         memory.resize(len, T::default());
     }

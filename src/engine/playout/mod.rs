@@ -484,6 +484,21 @@ impl<V: Voice> Playout<V> {
         pulled
     }
 
+    /// From now on no delay is wanted: what waits is shortened until nothing does.
+    pub fn hurry(&mut self) {
+        self.config.fixed_ms = Some(0);
+        // What waits is to be heard, however long it waited.
+        self.config.max_ms = DELAY_MS_MAX;
+    }
+
+    /// Audio that waits, in microseconds; packets not decoded yet count as long as the last one.
+    #[must_use]
+    pub fn pending_us(&self) -> u64 {
+        let packets = signed_len(self.buffer.len()).saturating_mul(self.frame);
+        let samples = signed_len(self.ahead.len()).saturating_add(packets);
+        self.timeline.micros(samples).unsigned_abs()
+    }
+
     /// Counts so far, and the delay as it is.
     #[must_use]
     pub fn stats(&self) -> PlayoutStats {

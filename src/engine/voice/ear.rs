@@ -62,6 +62,16 @@ impl Ear {
         self.playout.pull(now, pcm) != Pulled::Idle
     }
 
+    /// Plays what is there as fast as it can without harm, and then with no delay at all.
+    pub(in crate::engine) fn hurry(&mut self) {
+        self.playout.hurry();
+    }
+
+    /// Audio that came and was not pulled, in microseconds.
+    pub(in crate::engine) fn pending_us(&self) -> u64 {
+        self.playout.pending_us()
+    }
+
     pub(in crate::engine) fn stats(&self) -> PlayoutStats {
         self.playout.stats()
     }

@@ -15,6 +15,7 @@ pub(super) use ear::{Ear, rate_of};
 pub(super) use mouth::{ENCODED_MAX, FRAME_SAMPLES_MAX, Layers, Mouth};
 pub(super) use outbox::Outbox;
 
+use super::time::Micros;
 use crate::audio::resample::Resampler;
 
 /// The audio side of a stream.
@@ -24,6 +25,8 @@ pub(super) struct VoiceState {
     pub(super) ear: Option<Box<Ear>>,
     pub(super) mouth: Option<Box<Mouth>>,
     pub(super) bridge: Option<BridgeIx>,
+    /// While what a chosen branch said before the choice is played to it: until when at most.
+    pub(super) catches_up: Option<Micros>,
     /// From its ear's rate to that of whom it is linked to.
     pub(super) converter: Option<(u32, Box<Resampler>)>,
 }
@@ -35,6 +38,7 @@ impl VoiceState {
             ear: None,
             mouth: None,
             bridge: None,
+            catches_up: None,
             converter: None,
         }
     }
