@@ -114,8 +114,10 @@ pub(super) struct Branch {
     sounded_at: Option<Micros>,
     /// Whose timestamp comes next.
     next: Option<(u32, RtpTimestamp)>,
-    /// When it was last listened to, and what may still be listened to, in microseconds.
+    /// When it was last listened to.
     fed_at: Micros,
+    /// What may be listened to, in microseconds, and until when time was turned into that.
+    paid_at: Micros,
     budget_us: u64,
     /// There was no sound in the latest packet.
     quiet: bool,
@@ -126,6 +128,7 @@ impl Branch {
     pub(super) fn new(now: Micros) -> Self {
         Self {
             fed_at: now,
+            paid_at: now,
             budget_us: AHEAD_US_MAX,
             ..Self::default()
         }
@@ -231,10 +234,12 @@ impl Branch {
         if ahead < 0 && ahead.unsigned_abs() < rate_hz {
             return None;
         }
-        let elapsed_us = now.since(self.fed_at);
-        self.budget_us = AHEAD_US_MAX.min(self.budget_us.saturating_add(elapsed_us));
+        let passed_us = now.since(self.paid_at);
+        self.paid_at = now;
+        self.budget_us = AHEAD_US_MAX.min(self.budget_us.saturating_add(passed_us));
         let samples_us = samples as u64 * 1_000_000 / u64::from(rate_hz);
         self.budget_us = self.budget_us.checked_sub(samples_us)?;
+        let elapsed_us = now.since(self.fed_at);
         self.fed_at = now;
         let ticks = u32::try_from(samples).unwrap_or(0);
         self.next = Some((info.ssrc, info.timestamp.plus(ticks)));
