@@ -11,9 +11,9 @@ use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
 use crate::engine::stream::count;
 use crate::engine::time::Micros;
 use crate::engine::voice::{
-    BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, ENCODED_MAX,
-    Ear, Layers, Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId, PlayoutBounds, Via, Voice,
-    VoiceState, convert, rate_of,
+    BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, Ear, Layers,
+    Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId, PlayoutBounds, Via, Voice, VoiceState,
+    convert, rate_of,
 };
 use crate::wire::rtp::RtpPacket;
 
@@ -498,7 +498,7 @@ impl Call {
             self.streams[ix].egress.pause(mouth.frame_ticks());
             return;
         };
-        let encoded = room(&mut space.encoded, ENCODED_MAX);
+        let encoded = room(&mut space.encoded, mouth.encoded_max());
         let len = mouth.encode(pcm, encoded);
         self.post(now, ix, mouth, port, to, &encoded[..len]);
     }
@@ -716,7 +716,9 @@ fn mix_at_rate(bridge: &mut Bridge, seat: usize, rate_hz: u32, mixed: &mut [i16]
     }
     bridge.mix_for(seat, mixed);
     let from_hz = bridge.rate_hz();
-    bridge.seats[seat].outward(from_hz, rate_hz, mixed, pcm);
+    if !bridge.seats[seat].outward(from_hz, rate_hz, mixed, pcm) {
+        pcm.fill(0);
+    }
 }
 
 /// Converts a payload between the laws of G.711, in place.

@@ -9,7 +9,7 @@ use crate::audio::codec::{CodecConfig, CodecError, CodecKind, Encoder};
 use crate::audio::resample::Resampler;
 
 use super::bridge::convert;
-use super::mouth::{ENCODED_MAX, FRAME_SAMPLES_MAX, Mouth};
+use super::mouth::{FRAME_SAMPLES_MAX, Mouth, encoded_max};
 
 /// Most codecs of one bridge that are encoded in common; who speaks another encodes by itself.
 pub(in crate::engine) const COMMONS_MAX: usize = 8;
@@ -52,7 +52,7 @@ impl Common {
             codec,
             outward: None,
             converted: Vec::new(),
-            payload: vec![0; ENCODED_MAX],
+            payload: Vec::new(),
             len: 0,
             made: false,
             used: false,
@@ -124,10 +124,14 @@ impl Common {
 
     fn encode(&mut self, from_hz: u32, pcm: &[i16]) -> usize {
         let to_hz = self.encoder.pcm_hz();
+        let len = pcm.len() * to_hz as usize / from_hz.max(1) as usize;
+        let most = encoded_max(&self.codec, len);
+        if self.payload.len() < most {
+            self.payload.resize(most, 0);
+        }
         if from_hz == to_hz {
             return self.encoder.encode(pcm, &mut self.payload).unwrap_or(0);
         }
-        let len = pcm.len() * to_hz as usize / from_hz.max(1) as usize;
         self.converted.resize(len.min(FRAME_SAMPLES_MAX), 0);
         if !convert(&mut self.outward, from_hz, to_hz, pcm, &mut self.converted) {
             return 0;

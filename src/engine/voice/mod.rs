@@ -12,7 +12,7 @@ mod player;
 pub use api::*;
 pub(super) use bridge::{Bridge, convert};
 pub(super) use ear::{Ear, rate_of};
-pub(super) use mouth::{ENCODED_MAX, FRAME_SAMPLES_MAX, Layers, Mouth};
+pub(super) use mouth::{FRAME_SAMPLES_MAX, Layers, Mouth};
 pub(super) use outbox::Outbox;
 
 use super::time::Micros;

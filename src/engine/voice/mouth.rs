@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::api::{Idle, PLAYERS_MAX, Play, PlayEnd, PlayId, PlayReport, Spoken};
 use super::player::Player;
-use crate::audio::codec::{CodecConfig, CodecError, Encoder};
+use crate::audio::codec::{CodecConfig, CodecError, CodecKind, Encoder};
 use crate::audio::mix;
 use crate::engine::api::StreamIx;
 use crate::engine::time::{Micros, ticks};
@@ -15,7 +15,16 @@ use crate::engine::time::{Micros, ticks};
 pub(in crate::engine) const FRAME_SAMPLES_MAX: usize = 2_880;
 
 /// Most bytes an encoded frame takes: 60 ms of L16 at 48 kHz.
-pub(in crate::engine) const ENCODED_MAX: usize = 2 * FRAME_SAMPLES_MAX;
+const ENCODED_MAX: usize = 2 * FRAME_SAMPLES_MAX;
+
+/// Most bytes a frame of so many samples takes in a codec.
+pub(in crate::engine) fn encoded_max(codec: &CodecConfig, samples: usize) -> usize {
+    match codec.kind {
+        CodecKind::Pcmu | CodecKind::Pcma | CodecKind::G722 => samples,
+        CodecKind::L16 { channels, .. } => ENCODED_MAX.min(2 * samples * usize::from(channels)),
+        CodecKind::Opus => ENCODED_MAX,
+    }
+}
 
 /// After a telephone-event packet no audio is sent for this long: the event takes the audio's
 /// place (RFC 4733 §2.1), and its next packet is at most this far away.
@@ -247,6 +256,11 @@ impl Mouth {
 
     pub(in crate::engine) fn codec(&self) -> CodecConfig {
         self.codec
+    }
+
+    /// Most bytes of an encoded frame.
+    pub(in crate::engine) fn encoded_max(&self) -> usize {
+        encoded_max(&self.codec, self.frame_samples())
     }
 
     pub(in crate::engine) fn encoder(&self) -> &Encoder {

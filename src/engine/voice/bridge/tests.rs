@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::audio::codec::{CodecConfig, CodecKind};
+use crate::engine::voice::{Idle, Spoken};
 
 const FRAME: usize = 160;
 
@@ -125,6 +127,51 @@ fn exceptions_are_of_two_members_and_the_first_counts() {
     hear(&mut bridge, &[None, level(20), None, None]);
     let heard: Vec<_> = (0..4).map(|ix| heard_by(&mut bridge, ix)).collect();
     assert_eq!(heard, [Some(20), None, Some(20), None]);
+}
+
+fn mouth(kind: CodecKind) -> Mouth {
+    let codec = CodecConfig::new(kind);
+    let spoken = Spoken {
+        pt: 96,
+        codec,
+        ptime_ms: 20,
+    };
+    Mouth::new(&spoken, Idle::Nothing, Micros::ZERO).unwrap()
+}
+
+#[test]
+fn as_many_codecs_are_shared_as_there_are_places() {
+    let mut bridge = bridge(plain(2, 0));
+    hear(&mut bridge, &[level(100), None]);
+    let channels = [1, 2].into_iter();
+    let rates = [8_000, 16_000, 24_000, 48_000];
+    let linear =
+        channels.flat_map(|channels| rates.map(|rate_hz| CodecKind::L16 { rate_hz, channels }));
+    let kinds: Vec<_> = [CodecKind::Pcmu].into_iter().chain(linear).collect();
+    assert_eq!(kinds.len(), COMMONS_MAX + 1);
+    let shared = kinds
+        .iter()
+        .map(|kind| bridge.common_for(&mut mouth(*kind)).is_some());
+    let shared: Vec<_> = shared.collect();
+    assert_eq!(shared[..COMMONS_MAX], [true; COMMONS_MAX]);
+    assert!(!shared[COMMONS_MAX], "one more encodes by itself");
+    assert!(bridge.common_for(&mut mouth(CodecKind::Pcmu)).is_some());
+}
+
+#[test]
+fn who_has_talked_waits_for_a_quiet_frame_but_not_for_ever() {
+    for (loud, frames) in [(128, 1), (129, 200), (6_000, 1_200), (i16::MIN, 1_600)] {
+        let mut bridge = bridge(plain(2, 0));
+        let (mut first, mut back) = (mouth(CodecKind::G722), mouth(CodecKind::G722));
+        back.encode(&[9_000; 320], &mut [0; 160]);
+        let mut waits = || {
+            hear(&mut bridge, &[level(loud), None]);
+            assert!(bridge.common_for(&mut first).is_some());
+            bridge.common_for(&mut back).is_none()
+        };
+        let waited = (1..2_000).take_while(|_| waits()).count();
+        assert_eq!(waited + 1, frames, "at {loud}");
+    }
 }
 
 /// One frame of a bridge whose settings may just have changed.
