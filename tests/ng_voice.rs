@@ -426,6 +426,35 @@ fn packets_are_made_longer_where_it_was_asked() {
     assert!(at_a.packets.iter().all(|(_, p)| p.payload.len() == 160));
 }
 
+#[test]
+fn a_call_changes_its_codecs_and_its_listeners_stay_on_their_clock() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = plain_call(&mut ng);
+    let (before, _) = call.talk(10);
+    for (kind, pt) in [
+        (CodecKind::G722, 9),
+        (CodecKind::Pcma, 8),
+        (CodecKind::Pcmu, 0),
+    ] {
+        let mut request = offer(&call.id, "tag-a", &call.a.sdp());
+        request["to-tag"] = json!("tag-b");
+        if pt != 0 {
+            request["codec"] = json!({"mask": ["all"], "transcode": [kind.to_string()]});
+        }
+        let told = sdp_of(&ng.ok(&request));
+        assert_eq!(formats(&told), [&*pt.to_string(), "101"], "{told}");
+        (call.b.kind, call.b.pt) = (kind, pt);
+        call.b.encoder = Encoder::new(&config(kind)).expect("a known codec");
+        let told = sdp_of(&ng.ok(&answer(&call.id, "tag-a", "tag-b", &call.b.sdp())));
+        assert_eq!(formats(&told), ["0", "101"], "{told}");
+        call.talk(15); // what was under way in the codec before
+        call.assert_talks();
+        let (after, _) = call.talk(10);
+        assert_eq!(after.packets[0].1.ssrc, before.packets[0].1.ssrc);
+    }
+}
+
 /// A WAV file of a tone: 8 kHz, 16 bits, mono.
 fn wav(hz: f64, ms: usize) -> Vec<u8> {
     let samples = (0..8 * ms).map(|n| (8_000.0 * (TAU * hz * n as f64 / 8e3).sin()) as i16);

@@ -37,7 +37,7 @@ pub struct Negotiated {
     /// The SDP for the other party.
     pub sdp: String,
     /// What the client should know though the command was carried out, a sentence each; at most
-    /// two per `m=` line.
+    /// seven per `m=` line.
     pub warnings: Vec<String>,
 }
 

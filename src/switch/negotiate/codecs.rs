@@ -147,6 +147,13 @@ fn additions(
     warnings: &mut Vec<String>,
 ) -> Vec<Codec> {
     let mut added: Vec<Codec> = Vec::new();
+    let before = warnings.len();
+    let mut warn = |name: &str, why: &str| {
+        if warnings.len() - before < WARNINGS_MAX {
+            let name = printable(name);
+            warnings.push(format!("media {ix}: cannot transcode to {name}: {why}"));
+        }
+    };
     let mut used = media.codecs.iter().fold(0, |used, c| used | 1_u128 << c.pt);
     let fated = || media.codecs.iter().zip(fates);
     let usable = || fated().filter(|(_, fate)| **fate != Fate::Stripped);
@@ -158,23 +165,17 @@ fn additions(
         }
         let spec = CodecSpec::parse(wanted);
         let Some(kind) = kind_of_spec(&spec) else {
-            warnings.push(format!(
-                "media {ix}: cannot transcode to {}: no codec of this switch",
-                printable(spec.name)
-            ));
+            warn(spec.name, "no codec of this switch");
             continue;
         };
         if !usable().any(|(codec, _)| kind_of(codec).is_some()) {
-            warnings.push(format!(
-                "media {ix}: cannot transcode to {}: nothing offered can be decoded",
-                printable(spec.name)
-            ));
+            warn(spec.name, "nothing offered can be decoded");
             continue;
         }
         let usual = usual_number(kind).filter(|pt| used & (1 << pt) == 0);
         let free = usual.or_else(|| unused_number(used));
         let Some(pt) = free.filter(|_| media.codecs.len() + added.len() < SDP_FORMATS_MAX) else {
-            warnings.push(format!("media {ix}: no room for {}", printable(spec.name)));
+            warn(spec.name, "the line has no room for it");
             continue;
         };
         used |= 1 << pt;
@@ -214,6 +215,9 @@ fn printable(name: &str) -> String {
     let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     name.chars().take(NAME_SHOWN_MAX).map(shown).collect()
 }
+
+/// Most warnings of codecs that cannot be added to a line.
+const WARNINGS_MAX: usize = 4;
 
 /// Longest name of a codec in a warning, in characters.
 const NAME_SHOWN_MAX: usize = 32;
@@ -490,4 +494,131 @@ pub(super) fn before_answer(
         ..b.voice(&from_b, |pt| on.told.iter().find(|told| told.pt == pt))
     };
     [(from_a, voice_of_a), (from_b, voice_of_b)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::sdp::Description;
+
+    fn media(formats: &str) -> Media {
+        let text = format!(
+            "v=0\r\nm=audio 4000 RTP/AVP {formats}\r\na=rtpmap:96 opus/48000/2\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n"
+        );
+        let description = Description::parse(text.as_bytes()).expect("a description");
+        description.medias()[0].clone()
+    }
+
+    /// `list=name,name …` as a policy.
+    fn policy(text: &str) -> CodecPolicy {
+        let mut policy = CodecPolicy::default();
+        for (list, names) in text.split_whitespace().filter_map(|w| w.split_once('=')) {
+            let list = match list {
+                "strip" => &mut policy.strip,
+                "mask" => &mut policy.mask,
+                "except" => &mut policy.except,
+                "offer" => &mut policy.offer,
+                "accept" => &mut policy.accept,
+                "transcode" => &mut policy.transcode,
+                other => panic!("{other}"),
+            };
+            list.extend(names.split(',').map(str::to_owned));
+        }
+        policy
+    }
+
+    fn numbers(set: u128) -> Vec<u8> {
+        (0..128).filter(|pt| set & (1 << pt) != 0).collect()
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn dictionaries_mean_what_they_mean_to_rtpengine() {
+        let all: &[u8] = &[0, 8, 9, 96, 18, 101];
+        let cases: [(&str, &[u8], &[u8], usize); 17] = [
+            ("", all, &[], 0),
+            ("strip=pcma", &[0, 9, 96, 18, 101], &[], 0),
+            ("strip=18,PCMU/16000", &[0, 8, 9, 96, 101], &[], 0),
+            ("strip=all except=PCMA,telephone-event", &[8, 101], &[], 0),
+            ("strip=all offer=PCMA,PCMU", &[8, 0], &[], 0),
+            ("offer=G722,opus", &[9, 96, 0, 8, 18, 101], &[], 0),
+            ("mask=opus/48000/2,G729", &[0, 8, 9, 101], &[96], 0),
+            ("mask=all transcode=PCMA", &[8, 101], &[0, 9, 96], 0),
+            ("mask=full transcode=PCMA", &[97, 101], &[0, 8, 9, 96], 0),
+            ("strip=PCMA transcode=PCMA", &[0, 9, 96, 97, 101], &[], 0),
+            // What cannot be decoded is not sent on beside what is added.
+            ("transcode=L16/16000", &[0, 8, 9, 96, 97, 101], &[], 0),
+            (
+                "transcode=L16,L16/16000,l16",
+                &[0, 8, 9, 96, 97, 101],
+                &[],
+                0,
+            ),
+            ("transcode=G729,opus", all, &[], 0),
+            ("transcode=iLBC,opus/16000", all, &[], 2),
+            // Nothing would be left.
+            ("strip=all", all, &[], 0),
+            ("mask=all", all, &[], 0),
+            ("accept=all", all, &[0, 8, 9, 96], 0),
+        ];
+        for (text, told, spare, warned) in cases {
+            let mut warnings = Vec::new();
+            let media = media("0 8 9 96 18 101");
+            let (_, on) = send_on(&media, &policy(text), &[], 0, &mut warnings);
+            let pts: Vec<u8> = on.told.iter().map(|codec| codec.pt).collect();
+            assert_eq!(pts, told, "{text}");
+            assert_eq!(numbers(on.spare), spare, "{text}");
+            assert_eq!(warnings.len(), warned, "{text}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_added_that_could_not_be_made() {
+        let mut warnings = Vec::new();
+        let wanted = policy("transcode=PCMU");
+        let (_, on) = send_on(&media("18 101"), &wanted, &[], 3, &mut warnings);
+        assert_eq!(on.told.len(), 2);
+        assert_eq!(
+            warnings,
+            ["media 3: cannot transcode to PCMU: nothing offered can be decoded"]
+        );
+        let strip = policy("strip=PCMU transcode=PCMA");
+        let (_, on) = send_on(&media("0 101"), &strip, &[], 3, &mut warnings);
+        assert_eq!(numbers(on.passing), [0, 101], "the only codec is spared");
+    }
+
+    #[test]
+    fn warnings_and_the_names_in_them_are_bounded() {
+        for (names, warned) in [
+            (WARNINGS_MAX, WARNINGS_MAX),
+            (WARNINGS_MAX + 1, WARNINGS_MAX),
+        ] {
+            let names = (0..names).map(|n| format!("x{n}\r\n{}", "y".repeat(100)));
+            let transcode = CodecPolicy {
+                transcode: names.collect(),
+                ..CodecPolicy::default()
+            };
+            let mut warnings = Vec::new();
+            send_on(&media("0"), &transcode, &[], 0, &mut warnings);
+            assert_eq!(warnings.len(), warned);
+            let long = |text: &String| text.len() > 90 || text.contains('\n');
+            assert!(!warnings.iter().any(long), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn formats_are_added_up_to_the_limit() {
+        let full = |count: usize| {
+            let others = (0..count - 1).map(|n| format!(" {}", 35 + n));
+            media(&format!("0{}", others.collect::<String>()))
+        };
+        for (count, added) in [(SDP_FORMATS_MAX - 1, 1), (SDP_FORMATS_MAX, 0)] {
+            let mut warnings = Vec::new();
+            let wanted = policy("transcode=PCMA");
+            let (_, on) = send_on(&full(count), &wanted, &[], 0, &mut warnings);
+            assert_eq!(numbers(on.added).len(), added, "{count}");
+            assert_eq!(warnings.len(), 1 - added, "{warnings:?}");
+        }
+    }
 }
