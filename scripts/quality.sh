@@ -1,11 +1,11 @@
 #!/bin/sh
-# How speech sounds after losses, scored by PESQ (ITU-T P.862) beside what other receivers do.
-# Prints the tables and writes them into docs/quality.md. About three minutes on two cores.
+# How speech sounds after a network, scored by PESQ (ITU-T P.862) beside what other receivers do.
+# Prints the tables and writes them into docs/quality.md. Under ten minutes on two cores.
 #
 # The first run installs Debian packages with speech, and the Python packages of
 # scripts/quality/requirements.txt into target/quality (from PyPI, with their dependencies pinned).
 #
-# usage: scripts/quality.sh [--dry]      (--dry: print only)
+# usage: scripts/quality.sh [--dry] [--seed SEED] [TABLE...]      (--dry: print only)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,6 +21,6 @@ if ! cmp -s scripts/quality/requirements.txt "$stamp"; then
     fi
     cp scripts/quality/requirements.txt "$stamp"
 fi
-cargo build --release --quiet --example conceal
+cargo build --release --quiet --example quality
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" scripts/quality/score.py \
-    "${CARGO_TARGET_DIR:-target}/release/examples/conceal" "$@"
+    "${CARGO_TARGET_DIR:-target}/release/examples/quality" "$@"

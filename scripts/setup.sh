@@ -16,9 +16,12 @@ packages() {
         bench) echo rtpengine-daemon util-linux ;;
         # A SIP proxy and a SIP load tester.
         interop) echo kamailio sip-tester ;;
-        # Speech in five languages (CC BY-SA 3.0), a compiler for PESQ, and Python to run it.
+        # Speech in five languages (CC BY-SA 3.0), narrow and wide band, a compiler for PESQ, and
+        # Python to run it.
         quality)
-            for language in en es fr it ru; do echo "asterisk-core-sounds-$language-wav"; done
+            for language in en es fr it ru; do
+                echo "asterisk-core-sounds-$language-wav asterisk-core-sounds-$language-g722"
+            done
             echo gcc libc6-dev
             # Any other Python with venv does too.
             python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
@@ -30,10 +33,11 @@ packages() {
 # By what it is for, not by its name: other distributions and people's own builds count too.
 installed() {
     case "$1" in
-        asterisk-core-sounds-*-wav)
+        asterisk-core-sounds-*)
+            form=${1##*-}
             language=${1#asterisk-core-sounds-}
-            set -- /usr/share/asterisk/sounds/"${language%-wav}"_*
-            [ -d "$1" ]
+            set -- /usr/share/asterisk/sounds/"${language%-*}"_*/vm-goodbye."$form"
+            [ -e "$1" ]
             ;;
         libc6-dev) [ -e /usr/include/stdio.h ] ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;

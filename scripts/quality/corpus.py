@@ -5,6 +5,7 @@ the packages' contents and the seed: two machines with the same packages score t
 """
 
 import hashlib
+import subprocess
 import wave
 from pathlib import Path
 
@@ -43,28 +44,42 @@ def levelled(clip, rate):
     return np.clip(np.round(clip * gain), -32768, 32767).astype("<i2")
 
 
-def trimmed(prompt):
-    """The prompt without digital silence and hiss at its ends."""
+def trimmed(prompt, margin):
+    """The prompt without digital silence and hiss at its ends, but for `margin` samples."""
     loud = np.flatnonzero(np.abs(prompt.astype(int)) > 300)
-    return prompt[max(loud[0] - 400, 0) : loud[-1] + 400] if len(loud) else prompt[:0]
+    return prompt[max(loud[0] - margin, 0) : loud[-1] + margin] if len(loud) else prompt[:0]
 
 
-def clips(seed, rate=8000):
-    """Pairs of a name and int16 samples, SECONDS long each, no prompt used twice."""
+def read_g722(path, program):
+    """Samples of a raw G.722 file, decoded by the program under test to 16 kHz."""
+    command = [program, "g722"]
+    pipe = subprocess.PIPE
+    done = subprocess.run(command, input=path.read_bytes(), stdout=pipe, check=True)
+    return np.frombuffer(done.stdout, dtype="<i2"), 16000
+
+
+def clips(seed, rate=8000, program=None):
+    """Pairs of a name and int16 samples, SECONDS long each, no prompt used twice.
+
+    At 8 kHz from the WAV packages, at 16 kHz from those in G.722, which `program` decodes.
+    """
+    wide = rate == 16000
+    scale = rate // 8000
     for voice, count in VOICES.items():
         folder = SOUNDS / voice
         if not folder.is_dir():
             raise SystemExit(f"no {folder}: run scripts/setup.sh quality")
         # A hash orders the prompts: stable, and unlike a shuffle not changed by one prompt more.
         order = lambda p: hashlib.sha256(f"{seed} {p.name}".encode()).digest()
-        prompts = iter(sorted(folder.glob("*.wav"), key=order))
+        prompts = iter(sorted(folder.glob("*.g722" if wide else "*.wav"), key=order))
         for number in range(count):
             parts, length = [], 0
             while length < SECONDS * rate:
-                samples, found_rate = read_wav(next(prompts))
+                path = next(prompts)
+                samples, found_rate = read_g722(path, program) if wide else read_wav(path)
                 if found_rate != rate:
                     raise SystemExit(f"{folder}: not {rate} Hz")
-                samples = trimmed(samples)
+                samples = trimmed(samples, 400 * scale)
                 if len(samples) < PROMPT_S_MIN * rate:
                     continue
                 pause = np.zeros(int(PAUSE_S * rate), dtype="<i2")

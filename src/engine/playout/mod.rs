@@ -68,6 +68,10 @@ const PIECE_MS: i64 = 10;
 /// Longest gap that is filled from both its ends.
 const BRIDGE_MS_MAX: i64 = 60;
 
+/// Longest packet whose successor is waited for when it is lost: a longer wait costs a conversation
+/// more than a well mended loss gives it.
+const LOOK_AHEAD_US_MAX: i64 = 40_000;
+
 /// A wait this long is no more counted as concealment: the sender stopped.
 const STALL_MS_MAX: i64 = 1_000;
 
@@ -515,6 +519,15 @@ impl<V: Voice> Playout<V> {
         }
     }
 
+    /// The next sample that is played, counted in output samples on the playout's own line, whose
+    /// zero is the zero of `now`: the first packet that came begins at its arrival. `None` before
+    /// that packet is played.
+    #[must_use]
+    pub fn position(&self) -> Option<i64> {
+        let next = self.end_media - signed_len(self.ahead.len());
+        self.started.then_some(next)
+    }
+
     /// Media time of the next sample that is played, in microseconds on the playout's own line.
     fn position_us(&self) -> i64 {
         self.timeline
@@ -850,6 +863,7 @@ impl<V: Voice> Playout<V> {
         let Some(packet) = self.buffer.pop() else {
             return;
         };
+        self.look_ahead(&packet);
         self.pass(packet.key);
         self.garbled = false;
         let at = self
@@ -860,6 +874,22 @@ impl<V: Voice> Playout<V> {
             self.speak(at, &packet);
         }
         self.buffer.recycle(packet);
+    }
+
+    /// Where this packet would have mended the loss before it, the delay estimator learns what
+    /// waiting for it is worth: whether it was there in time this once is chance.
+    fn look_ahead(&mut self, packet: &Packet) {
+        if !self.started || packet.fresh || packet.key <= self.next_key {
+            return;
+        }
+        let speaker = self.speakers.iter().find(|other| other.pt == packet.pt);
+        let Some(voice) = speaker.and_then(|speaker| speaker.voice.as_ref()) else {
+            return;
+        };
+        let frame_us = self.timeline.micros(self.frame);
+        if voice.mends_before(&packet.payload) && frame_us <= LOOK_AHEAD_US_MAX {
+            self.estimator.missed(frame_us);
+        }
     }
 
     fn speak(&mut self, at: usize, packet: &Packet) {

@@ -1,6 +1,7 @@
 //! What turns payloads into audio.
 
 use crate::audio::codec::{CodecKind, Decoder};
+use crate::audio::opus;
 
 /// A decoder as playout needs it. [`Decoder`] is the one users meet.
 pub trait Voice {
@@ -22,6 +23,10 @@ pub trait Voice {
 
     /// Restores the packet before the one with this payload into all of `out`; false if it cannot.
     fn decode_fec(&mut self, next_payload: &[u8], out: &mut [i16]) -> bool;
+
+    /// Whether knowing this payload makes the loss of the packet before it easier to bear: it holds
+    /// a copy of it, or there is no better way than to fill the gap from both its ends.
+    fn mends_before(&self, next_payload: &[u8]) -> bool;
 
     /// Forgets the stream: another source begins.
     fn reset(&mut self);
@@ -50,6 +55,13 @@ impl Voice for Decoder {
 
     fn decode_fec(&mut self, next_payload: &[u8], out: &mut [i16]) -> bool {
         Self::decode_fec(self, next_payload, out)
+    }
+
+    fn mends_before(&self, next_payload: &[u8]) -> bool {
+        match self.kind() {
+            CodecKind::Opus => opus::has_fec(next_payload),
+            _ => true,
+        }
     }
 
     fn reset(&mut self) {
