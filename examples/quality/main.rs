@@ -2,6 +2,11 @@
 //! `scripts/quality.sh` scores.
 //!
 //! Samples of 16 bits, little-endian, come on standard input and leave on standard output.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and clocks of clips of a few seconds"
+)]
 
 mod bridge;
 mod conceal;

@@ -682,7 +682,7 @@ mod tests {
         assert_eq!((opus.ticks, codec.ticks), (960, 160));
         // A table of contents that says two frames of 20 ms (RFC 6716 section 3.1).
         assert!(opus.payloads.iter().all(|payload| opus.is_frame(payload)));
-        assert!(!opus.is_frame(&[0b0_1001_0_01, 0, 0]));
+        assert!(!opus.is_frame(&[0b0100_1001, 0, 0]));
         assert!(!opus.is_frame(&[]));
     }
 
