@@ -82,6 +82,10 @@ pub struct Common {
     /// Do not raise priorities, even where permitted
     #[arg(long)]
     pub no_realtime: bool,
+    /// Run the switches under SCHED_FIFO, so that a busy machine does not disturb them; not for
+    /// loads beyond 90 % of a core, where the kernel makes that class pause
+    #[arg(long, conflicts_with_all = ["no_realtime", "ng"])]
+    pub switch_fifo: bool,
     /// Fail (exit status 1) when a bar is missed
     #[arg(long)]
     pub check: bool,
@@ -256,7 +260,7 @@ impl Experiment<'_> {
         OpenFiles::raise()?.require(self.calls_max.into())?;
         // Opened before anything is measured: a bad path must not cost minutes.
         let raw = common.json.as_deref().map(RawResults::create).transpose()?;
-        let division = Division::apply(!common.no_realtime)?;
+        let division = Division::apply(!common.no_realtime, common.switch_fifo)?;
         let results = alternate(common.runs, subjects, &division, measure)?;
         let report = Report::new(self.title.clone(), self.rows, subjects, &results);
         print(&format!("{report}\n"))?;
@@ -293,6 +297,7 @@ impl Experiment<'_> {
             "machine": machine(),
             "parameters": self.parameters,
             "raised_priority": division.realtime,
+            "switch_fifo": division.switch_fifo,
             "cpus_shared": division.generator == division.switch,
             "subjects": who,
             "summary": report.summary(),
@@ -331,10 +336,10 @@ fn alternate(
     division: &Division,
     mut measure: impl FnMut(&Subject, &Division) -> Result<Value>,
 ) -> Result<Vec<Vec<Value>>> {
-    let priority = if division.realtime {
-        "raised"
-    } else {
-        "ordinary"
+    let priority = match (division.realtime, division.switch_fifo) {
+        (_, true) => "SCHED_FIFO",
+        (true, false) => "raised",
+        (false, false) => "ordinary",
     };
     eprintln!(
         "generator on CPU {}, switch on CPU {}, {priority} priority",
@@ -424,6 +429,8 @@ mod tests {
         assert!(parse("x setup --ng 127.0.0.1:2223 --only direct").is_err());
         assert!(parse("x transcode --codec opus --calls 9900 --find").is_ok());
         assert!(parse("x transcode --codec pcmu").is_err());
+        assert!(parse("x relay --switch-fifo").is_ok());
+        assert!(parse("x relay --switch-fifo --no-realtime").is_err());
         assert!(parse("x transcode --codec g722 --calls 9901").is_err());
         assert!(parse("x transcode --codec g722 --secs 2").is_err());
         let Ok(Cli {

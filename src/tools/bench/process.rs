@@ -23,9 +23,13 @@ const PING_PATIENCE: Duration = Duration::from_millis(200);
 /// The generator's SCHED_FIFO priority, so that it is never what is measured.
 const GENERATOR_PRIORITY: i32 = 20;
 
-/// The switch goes before all ordinary processes, but not under SCHED_FIFO: that class is held to
-/// 95 % of a core, and a switch near its ceiling would be measured with 50 ms pauses.
+/// The switch goes before all ordinary processes, but not under SCHED_FIFO unless asked for: that
+/// class is held to 95 % of a core, and a switch near its ceiling would be measured with 50 ms
+/// pauses.
 const SWITCH_NICENESS: &str = "-20";
+
+/// The switch's SCHED_FIFO priority where that is asked for: below the generator's.
+const SWITCH_PRIORITY: &str = "10";
 
 /// Who does the work being measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +95,15 @@ pub(crate) struct Division {
     pub(crate) switch: usize,
     /// Both run before ordinary processes.
     pub(crate) realtime: bool,
+    /// The switch runs under SCHED_FIFO.
+    pub(crate) switch_fifo: bool,
 }
 
 impl Division {
     /// The last CPU to the switch, the one before to the generator, and priority over everything
-    /// else where it is permitted and `want_realtime`. Applies the generator's half to the calling
-    /// thread.
-    pub(crate) fn apply(want_realtime: bool) -> Result<Self> {
+    /// else where it is permitted and `want_realtime`; with `want_fifo` no other process can take
+    /// the switch's CPU, or it is an error. Applies the generator's half to the calling thread.
+    pub(crate) fn apply(want_realtime: bool, want_fifo: bool) -> Result<Self> {
         let cpus = probe::allowed_cpus();
         let switch = *cpus.last().context("no CPU to run on")?;
         let generator = cpus[cpus.len().saturating_sub(2)];
@@ -107,10 +113,15 @@ impl Division {
             && generator != switch
             && find_program("chrt").is_some()
             && probe::become_realtime(GENERATOR_PRIORITY).is_ok();
+        ensure!(
+            realtime || !want_fifo,
+            "SCHED_FIFO needs two CPUs, chrt, and the right to raise priorities"
+        );
         Ok(Self {
             generator,
             switch,
             realtime,
+            switch_fifo: want_fifo,
         })
     }
 
@@ -120,7 +131,9 @@ impl Division {
         if let Some(taskset) = find_program("taskset") {
             words.extend([taskset.into(), "-c".into(), self.switch.to_string().into()]);
         }
-        if let (Some(chrt), Some(nice)) = (find_program("chrt"), find_program("nice")) {
+        if let (Some(chrt), true) = (find_program("chrt"), self.switch_fifo) {
+            words.extend([chrt.into(), "-f".into(), SWITCH_PRIORITY.into()]);
+        } else if let (Some(chrt), Some(nice)) = (find_program("chrt"), find_program("nice")) {
             // Children inherit the generator's own class otherwise.
             words.extend([chrt.into(), "-o".into(), "0".into()]);
             if self.realtime {
@@ -383,6 +396,7 @@ mod tests {
             generator: 0,
             switch: 0,
             realtime: false,
+            switch_fifo: false,
         };
         let subject = Subject::Own("/bin/false".into());
         let error = Switch::start(&subject, &division).unwrap_err().to_string();

@@ -27,6 +27,9 @@ use crate::wire::seq::RtpTimestamp;
 /// the jitter buffer of a phone usually forgives.
 const GRACE: Duration = Duration::from_millis(60);
 
+/// A timestamp that is less than this many frames ahead has left them out.
+const SKIP_FRAMES_MAX: u64 = 500;
+
 /// Calls whose sound is listened to, in both directions.
 const SAMPLED_CALLS: usize = 4;
 
@@ -134,6 +137,7 @@ struct Listener {
     duplicate: u64,
     reordered: u64,
     discontinuous: u64,
+    skipped: u64,
     malformed: u64,
     octets: u64,
     /// The timestamp that number 0 would have.
@@ -229,7 +233,15 @@ impl Listener {
         jitter_ns: &mut Histogram<u64>,
     ) {
         let origin = Some(origin(packet, number, codec.1));
-        self.discontinuous += u64::from(self.origin.is_some() && self.origin != origin);
+        if let Some((now, before)) = origin.zip(self.origin)
+            && now != before
+        {
+            self.discontinuous += 1;
+            let ahead = RtpTimestamp(now).ahead_of(RtpTimestamp(before));
+            let frames = u64::try_from(ahead).unwrap_or(0) / u64::from(codec.1);
+            // A leap is another beginning, not sound left out.
+            self.skipped += if frames < SKIP_FRAMES_MAX { frames } else { 0 };
+        }
         self.origin = origin;
         if let Some((at_ns, timestamp)) = self.before {
             let ticks = RtpTimestamp(packet.timestamp).ahead_of(RtpTimestamp(timestamp));
@@ -305,6 +317,8 @@ pub(crate) struct Outcome {
     pub(crate) reordered: u64,
     /// Timestamps that are not in step with the sequence numbers, and changes of the source.
     pub(crate) discontinuous: u64,
+    /// Frames for which no packet was sent: the timestamp went on without one.
+    pub(crate) skipped: u64,
     /// Not RTP, of another payload type than negotiated, or not 20 ms of the codec.
     pub(crate) malformed: u64,
     /// From another address than the one this party sends to.
@@ -370,6 +384,7 @@ impl Spoken {
             duplicate: sum(|l| l.duplicate),
             reordered: sum(|l| l.reordered),
             discontinuous: sum(|l| l.discontinuous),
+            skipped: sum(|l| l.skipped),
             malformed: sum(|l| l.malformed),
             misrouted: self.misrouted,
             unstamped: self.unstamped,
@@ -622,6 +637,17 @@ mod tests {
         assert_eq!(bench.listener.discontinuous, 1);
         bench.hear(4, 0, When::Within);
         assert_eq!(bench.listener.discontinuous, 2);
+        assert_eq!(bench.listener.skipped, 0);
+        // Two frames left out, none of which had a number.
+        bench.hear_with(5, 40, When::Within, 320, 7);
+        bench.hear_with(6, 40, When::Within, 320, 7);
+        assert_eq!(bench.listener.discontinuous, 3);
+        assert_eq!(bench.listener.skipped, 2);
+        let leap = 320 + 160 * u32::try_from(SKIP_FRAMES_MAX).unwrap();
+        bench.hear_with(7, 40, When::Within, leap, 7);
+        assert_eq!(bench.listener.skipped, 2);
+        bench.hear_with(8, 40, When::Within, leap + 160 * 499, 7);
+        assert_eq!(bench.listener.skipped, 501);
     }
 
     #[test]
@@ -680,7 +706,7 @@ mod tests {
         assert!(read(&packet, 0, 9, &codec).is_none());
         let opus = Codec::new(CodecKind::Opus).unwrap();
         assert_eq!((opus.ticks, codec.ticks), (960, 160));
-        // A table of contents that says two frames of 20 ms (RFC 6716 section 3.1).
+        // Configuration 9, mono, code 1: two frames of 20 ms (RFC 6716 section 3.1).
         assert!(opus.payloads.iter().all(|payload| opus.is_frame(payload)));
         assert!(!opus.is_frame(&[0b0100_1001, 0, 0]));
         assert!(!opus.is_frame(&[]));
