@@ -110,9 +110,9 @@ impl DelayEstimator {
         }
     }
 
-    /// A packet of this length never came, and the one behind it could have mended that. It counts as
-    /// one that came together with its successor: a delay that covers it is one that lets losses be
-    /// mended, and it is worth having as often as any other.
+    /// A packet of this length never came, and the one behind it could have mended that. It counts
+    /// as one that came together with its successor: a delay that covers it is one that lets losses
+    /// be mended, and it is worth having as often as any other.
     pub(super) fn missed(&mut self, media_us: i64) {
         if let (Some((transit_us, _)), Some(base_us)) = (self.last, self.base_us()) {
             let relative_us = transit_us - base_us;

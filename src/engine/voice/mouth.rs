@@ -381,7 +381,7 @@ impl Mouth {
         let filled = player.fill(pcm);
         pcm[filled..].fill(0);
         player.frames += u32::from(filled > 0);
-        if filled < pcm.len() {
+        if filled < pcm.len() || player.is_over() {
             self.ended.push((player.report(), PlayEnd::Completed));
             self.players.clear();
         }

@@ -294,8 +294,8 @@ fn describe(outcome: &Outcome, calls: u32) -> Value {
 
 fn brief(result: &Value) -> String {
     format!(
-        "{} in, {} out, {} missing, {} left out, {} reordered, {} us/packet, {} % of a core, jitter p99 {} us, \
-         likeness {} {}, {} kB/call{}",
+        "{} in, {} out, {} missing, {} left out, {} reordered, {} us/packet, {} % of a core, \
+         jitter p99 {} us, likeness {} {}, {} kB/call{}",
         result["sent"],
         result["arrived"],
         result["missing"],
