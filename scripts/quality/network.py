@@ -6,6 +6,8 @@ import random
 import loss
 
 PTIME_MS = 20
+# Packets of a clip.
+PART = 400
 # Without jitter all packets take this long; the rest comes on top.
 BASE_MS = 10
 
@@ -68,11 +70,11 @@ def jittered(seed, packets, rule):
 
 
 def lost_only(seed, packets, share, burst):
-    """No jitter. Each half has exactly the share of lost packets: the first is for learning."""
+    """No jitter. Each eight seconds have exactly the share of lost packets."""
     if not share:
         return [BASE_MS] * packets
-    halves = [loss.pattern(f"{seed}/{half}", packets // 2, share, burst) for half in (0, 1)]
-    return [None if letter == "1" else BASE_MS for letter in "".join(halves)]
+    parts = [loss.pattern(f"{seed}/{part}", PART, share, burst) for part in range(packets // PART)]
+    return [None if letter == "1" else BASE_MS for letter in "".join(parts)]
 
 
 def text(transits):

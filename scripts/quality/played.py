@@ -1,7 +1,8 @@
 """Tables of what the real playout buffer and the real bridge make of a call.
 
-A clip is sent twice, and a second of it once more: the first eight seconds are for the buffer, and
-for what the receiver reports to the sender, to settle; the next eight are scored and counted.
+A clip is sent twice, with Opus three times, and a second of it once more. The last whole time is
+scored and counted; what is before it is for the buffer to settle, and with Opus for the loss that
+the receiver reports to the sender every five seconds.
 """
 
 import json
@@ -16,6 +17,8 @@ import g711
 import loss
 import network
 
+# How often a clip is sent before it is scored.
+LEAD = {"g711": 1, "g722": 1, "opus": 2}
 BANDS = {8000: "nb", 16000: "wb"}
 # More delay than this no fixed buffer is given.
 FIXED_MS_MAX = 500
@@ -49,15 +52,14 @@ def play(job):
     """Scores one clip through one network: as it was played, and with the reference in step."""
     program, codec, rate, pcm, phase_us, transits, options, ways = job
     frame = rate // 50
-    stream = np.concatenate([pcm, pcm, pcm[:rate]])
-    packets = len(stream) // frame
-    transits = (transits + transits)[:packets]
+    lead = LEAD[codec] * len(pcm)
+    stream = np.concatenate([*[pcm] * (LEAD[codec] + 1), pcm[:rate]])
     report, heard = run(
-        program, "playout", codec, network.text(transits), "--from", len(pcm),
+        program, "playout", codec, network.text(transits), "--from", lead,
         "--phase-us", phase_us, *options, pcm=stream,
     )  # fmt: skip
     positions = report["positions"]
-    start = next(n for n, at in enumerate(positions) if at >= len(pcm))
+    start = next(n for n, at in enumerate(positions) if at >= lead)
     pulls = min(len(pcm) // frame, len(positions) - start - 1)
     out = heard[start * frame : (start + pulls) * frame]
     ref = g711.through_ulaw(stream) if rate == 8000 else stream
@@ -91,10 +93,11 @@ class Lab:
             # Pulls and packets meet at all phases alike.
             phase_us = 1250 * (at * 7 % 16) + 625
             for pattern in range(patterns):
-                transits, own = networks(f"{self.seed}/{clip}/{pattern}", 2 * len(pcm) * 50 // rate)
-                half = [*transits, *transits[-50:]]
+                packets = (LEAD[codec] + 1) * network.PART
+                transits, own = networks(f"{self.seed}/{clip}/{pattern}", packets)
+                transits = [*transits, *transits[-50:]]
                 asked = [*options, *own]
-                jobs.append((self.program, codec, rate, pcm, phase_us, half, asked, ways))
+                jobs.append((self.program, codec, rate, pcm, phase_us, transits, asked, ways))
         return self.pool.map(play, jobs, chunksize=1)
 
 

@@ -29,7 +29,7 @@ PACKET = RATE // 50
 FRAME = RATE * 30 // 1000
 # The concealment's constants were chosen on the clips and losses of another seed, "d0".
 SEED = "quality"
-PATTERNS_PER_CLIP = 2
+PATTERNS_PER_CLIP = 3
 DOC = Path("docs/quality.md")
 METHODS = [
     ("silence", "silence"),

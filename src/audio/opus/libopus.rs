@@ -89,6 +89,14 @@ impl Encoder {
         // libopus refuses neither: both values are in range.
         if wanted != self.sends_fec && self.libopus.set_inband_fec(wanted).is_ok() {
             self.sends_fec = wanted;
+            // At lower complexities libopus 1.3 finds no bits for redundancy at 24 kbit/s, however
+            // much is lost.
+            let complexity = if wanted {
+                10
+            } else {
+                i32::from(self.config.complexity.min(10))
+            };
+            let _ = self.libopus.set_complexity(complexity);
         }
         if percent != self.loss_percent && self.libopus.set_packet_loss_perc(percent).is_ok() {
             self.loss_percent = percent;

@@ -23,6 +23,11 @@ const BINS: usize = 256;
 /// ruptures, so that fewer happen than this.
 const RUPTURES_MAX: f32 = 0.009;
 
+/// A lost packet that could have been mended counts as so many ruptures, so that at half a per cent
+/// of loss a packet of look-ahead is kept. For G.711 at 1 % it is worth 0.1 of PESQ-LQO and costs
+/// 15 ms, which by the E-model (ITU-T G.107) is below 0.02 of MOS in most calls.
+const MISSED_COUNTS: u8 = 2;
+
 /// Time without audio that is accepted, as a share of all time.
 const DRY_MAX: f32 = 0.013;
 
@@ -111,12 +116,14 @@ impl DelayEstimator {
     }
 
     /// A packet of this length never came, and the one behind it could have mended that. It counts
-    /// as one that came together with its successor: a delay that covers it is one that lets losses
-    /// be mended, and it is worth having as often as any other.
+    /// as packets that came together with their successor: a delay that covers those is one that
+    /// lets losses be mended.
     pub(super) fn missed(&mut self, media_us: i64) {
         if let (Some((transit_us, _)), Some(base_us)) = (self.last, self.base_us()) {
             let relative_us = transit_us - base_us;
-            self.count(bin(relative_us), bin(relative_us + media_us));
+            for _ in 0..MISSED_COUNTS {
+                self.count(bin(relative_us), bin(relative_us + media_us));
+            }
         }
     }
 

@@ -526,3 +526,35 @@ proptest! {
         prop_assert_eq!(stats.played, 200 - lost.len() as u64);
     }
 }
+
+/// Every `spacing`th packet is lost, and the first pull comes just after a packet. The delay at the
+/// end in milliseconds.
+fn delay_with_loss(spacing: usize) -> u32 {
+    let mut playout = playout(PlayoutConfig::default());
+    let mut out = [0; FRAME];
+    for n in 0..2_000_usize {
+        let now = Micros(n as u64 * 20_000);
+        if n % spacing != spacing - 1 {
+            playout.insert(now, &info(n), &packet(n));
+        }
+        playout.pull(Micros(now.0 + 6_000), &mut out);
+    }
+    playout.stats().delay_ms
+}
+
+#[test]
+fn frequent_loss_is_worth_a_packet_of_look_ahead_and_rare_loss_is_not() {
+    let clean = delay_with_loss(usize::MAX);
+    assert!(clean < 20, "{clean} ms");
+    for (spacing, extra) in [
+        (1_000, false),
+        (300, false),
+        (100, true),
+        (20, true),
+        (5, true),
+    ] {
+        let delay = delay_with_loss(spacing);
+        assert_eq!(delay >= 20, extra, "one of {spacing} lost: {delay} ms");
+        assert!(delay <= 46, "one of {spacing} lost: {delay} ms");
+    }
+}

@@ -60,6 +60,9 @@ impl Voice for Decoder {
     fn mends_before(&self, next_payload: &[u8]) -> bool {
         match self.kind() {
             CodecKind::Opus => opus::has_fec(next_payload),
+            // What it decodes after a gap is off until its predictors have found their way back:
+            // measured, that hides what a gap filled from both ends is better.
+            CodecKind::G722 => false,
             _ => true,
         }
     }
