@@ -1,10 +1,10 @@
 //! From packets as they come to audio as it must be played: the jitter buffer.
 //!
 //! [`Playout::insert`] takes packets of one leg whenever they arrive, [`Playout::pull`] gives 10 or
-//! 20 ms of audio whenever its tick comes. Between them: packets are ordered ([`buffer`]), their
-//! numbers unwrapped ([`timeline`]), the delay worth having is learned ([`delay`]), and the delay
+//! 20 ms of audio whenever its tick comes. Between them: packets are ordered (`buffer`), their
+//! numbers unwrapped (`timeline`), the delay worth having is learned (`delay`), and the delay
 //! that is there is steered towards it by shortening and lengthening the sound
-//! ([`stretch`]).
+//! (`stretch`).
 //!
 //! At each moment one of these things happens, as in NetEQ:
 //!
@@ -16,7 +16,7 @@
 //! | conceal, waiting | nothing is there: the sound goes on, media time stands still. When the packet comes it is played, and the delay has grown by the wait; when a later one comes, the wait counts for the lost ones |
 //! | noise, silence | the sender said it pauses (RFC 3389), or its timestamps jump without a loss: the next packet is played when it is due. A new talkspurt so begins with exactly the target delay, which costs nobody anything |
 //!
-//! Media time is counted in output samples ([`timeline`]); an RTP timestamp never is compared here.
+//! Media time is counted in output samples (`timeline`); an RTP timestamp never is compared here.
 
 pub mod buffer;
 mod delay;

@@ -82,7 +82,7 @@ pub struct Spoken {
 
 /// Bounds of a playout delay in milliseconds, at most [`DELAY_MS_MAX`].
 ///
-/// [`DELAY_MS_MAX`]: super::playout::DELAY_MS_MAX
+/// [`DELAY_MS_MAX`]: crate::engine::playout::DELAY_MS_MAX
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlayoutBounds {
     /// Never less.
