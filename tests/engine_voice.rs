@@ -510,6 +510,94 @@ fn a_refused_change_leaves_the_call_as_it_was() {
     assert_eq!(refused, Err(ChangeError::Play(B)));
 }
 
+/// A speaks 8 kHz and 16 kHz, packet by packet in turn.
+fn both_rates(world: &mut World, second: Via) {
+    let wide = CodecKind::L16 {
+        rate_hz: 16_000,
+        channels: 1,
+    };
+    let mut speech = voice(CodecKind::Pcmu, 20);
+    let codec = codec(wide);
+    speech.hears.push(Heard { pt: 97, codec });
+    world.apply(Change::Voice(A, speech));
+    let known = |pt, out, via| PayloadType {
+        pt,
+        out,
+        clock_hz: 8_000,
+        silence: None,
+        event: false,
+        via,
+    };
+    let types = [known(0, 96, Via::Decode), known(97, 97, second)];
+    world.apply(Change::PayloadTypes(A, types.into_iter().collect()));
+}
+
+#[test]
+fn changing_rates_with_every_packet_makes_no_ear_for_each() {
+    let mut world = recoded(CodecKind::Pcmu, L16);
+    both_rates(&mut world, Via::Decode);
+    let mut longest = 0;
+    for n in 0..200_u32 {
+        let packet = match n % 2 {
+            0 => constant(CodecKind::Pcmu, 900, n, 1),
+            _ => rtp(97, n as u16, n * 160, 1, &[0; 640]),
+        };
+        world.hear(A, &packet);
+        // An ear made for each packet would have received that one alone.
+        let received = world.stream(A).playout.map_or(0, |stats| stats.received);
+        longest = longest.max(received);
+        world.wait(20);
+    }
+    let least = EAR_LIFE_US_MIN / 40_000;
+    assert!(longest >= least, "an ear lived for {longest} packets");
+}
+
+#[test]
+fn mixing_relayed_and_decoded_types_makes_no_encoder_for_each() {
+    let mut world = recoded(CodecKind::Pcmu, L16);
+    both_rates(&mut world, Via::Relay);
+    for n in 0..200_u32 {
+        let packet = match n % 2 {
+            0 => constant(CodecKind::Pcmu, 900, n, 1),
+            _ => rtp(97, n as u16, n * 160, 1, &[0; 640]),
+        };
+        world.hear(A, &packet);
+        world.wait(20);
+    }
+    let received = world.received(B);
+    assert_one_clock(&received, 8_000, 200);
+    let relayed = received.iter().filter(|(_, sent)| sent.pt() == 97).count();
+    assert_eq!(
+        relayed, 0,
+        "it stays decoded while there is something to decode"
+    );
+    world.wait(RECODE_REST_US / 1_000);
+    for n in 200..250_u32 {
+        world.hear(A, &rtp(97, n as u16, n * 160, 1, &[0; 640]));
+        world.wait(20);
+    }
+    let (_, last) = world.received(B).pop().unwrap();
+    assert_eq!(last.pt(), 97, "and is relayed again afterwards");
+}
+
+#[test]
+fn who_accepts_nothing_we_can_make_is_sent_nothing_we_make() {
+    let mut world = relayed();
+    world.apply(Change::Play(Box::new(play(
+        B,
+        Sound::Clip(clip(80_000, 77)),
+    ))));
+    world.wait(500);
+    let mut mute = voice(L16, 20);
+    mute.speaks = None;
+    world.apply(Change::Voice(B, mute));
+    let before = world.received(B).len();
+    world.wait(1_000);
+    assert_eq!(world.received(B).len(), before);
+    let stopped = |event: &EventKind| matches!(event, EventKind::PlayInterrupted(_));
+    assert!(world.events().iter().any(stopped));
+}
+
 /// What may happen to a listener.
 #[derive(Clone, Debug)]
 enum Step {

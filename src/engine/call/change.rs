@@ -39,7 +39,7 @@ impl Call {
                 self.open_stream(ix)?.config.own_rtcp = on;
                 self.schedule_report(now, ix);
             }
-            Change::Voice(ix, voice) => self.set_voice(ix, *voice)?,
+            Change::Voice(ix, voice) => self.set_voice(now, ix, *voice)?,
             Change::Play(play) => self.play(now, *play)?,
             Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,

@@ -26,7 +26,7 @@ mod timers;
 mod voice;
 
 pub use fork::HAND_BACK_US_MAX;
-pub use voice::CATCH_UP_FRAMES_MAX;
+pub use voice::{CATCH_UP_FRAMES_MAX, RECODE_REST_US};
 
 /// Longest datagram that is relayed: a jumbo frame.
 pub const DATAGRAM_LEN_MAX: usize = 9_000;

@@ -21,12 +21,21 @@ use crate::wire::rtp::RtpPacket;
 /// was stopped for a second does not flood its listeners.
 pub const CATCH_UP_FRAMES_MAX: u64 = 5;
 
+/// Packets are relayed again when none had to be decoded for this long: a party that mixes payload
+/// types must not have an encoder made for each packet.
+pub const RECODE_REST_US: u64 = 500_000;
+
 /// A bridge nobody can size a frame for works with this.
 const BRIDGE_FRAME_MS: u32 = 20;
 
 /// Commands.
 impl Call {
-    pub(super) fn set_voice(&mut self, ix: StreamIx, voice: Voice) -> Result<(), ChangeError> {
+    pub(super) fn set_voice(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        voice: Voice,
+    ) -> Result<(), ChangeError> {
         let stream = self.open_stream(ix)?;
         check_voice(&voice)?;
         let Some(state) = &mut stream.voice else {
@@ -37,6 +46,7 @@ impl Call {
             return Ok(());
         }
         let bridge = state.bridge;
+        let speechless = voice.speaks.is_none() && state.mouth.is_some();
         if let (Some(mouth), Some(spoken)) = (&mut state.mouth, &voice.speaks) {
             let respelled = mouth.respell(spoken, voice.idle);
             let unsaid = respelled.map_err(|_| ChangeError::Codec(ix))?;
@@ -46,6 +56,11 @@ impl Call {
             state.ear = None; // made anew, with the new decoders, by the next packet
         }
         state.config = voice;
+        if speechless {
+            // It accepts nothing that we could make: nothing is made for it any more.
+            self.stop_play(now, ix, None)?;
+            self.close_mouth(now, usize::from(ix.0));
+        }
         if let Some(bridge) = bridge {
             self.recount_listeners(bridge);
             self.reshape(bridge);
@@ -269,11 +284,11 @@ impl Call {
         let Some(rate_hz) = rate_of(&voice.config, header.pt) else {
             return;
         };
-        if voice
-            .ear
-            .as_ref()
-            .is_none_or(|ear| ear.rate_hz() != rate_hz)
-        {
+        let ear = voice.ear.as_ref();
+        if ear.is_none_or(|ear| ear.rate_hz() != rate_hz) {
+            if !ear.is_none_or(|ear| ear.may_go(now)) {
+                return;
+            }
             voice.ear = Ear::new(&voice.config, header.pt, now).map(Box::new);
         }
         if let Some(ear) = &mut voice.ear {
@@ -304,13 +319,18 @@ impl Call {
         let mixes = self.streams[usize::from(to.0)].mixes_branches();
         if via == Via::Decode || mixes {
             match self.open_mouth(now, to) {
-                Ok(mouth) => mouth.recodes = true,
+                Ok(mouth) => {
+                    mouth.recodes = true;
+                    mouth.recoded_at = (via == Via::Decode).then_some(now).or(mouth.recoded_at);
+                }
                 Err(_) => return Some(Err(DropReason::UnknownPayloadType)),
             }
         }
         let voice = self.streams[usize::from(to.0)].voice.as_deref_mut()?;
         let mouth = voice.mouth.as_deref_mut()?;
-        if via != Via::Decode && !mixes && voice.catches_up.is_none() {
+        let recoded = mouth.recoded_at;
+        let rests = recoded.is_none_or(|at| now.since(at) >= RECODE_REST_US);
+        if via != Via::Decode && !mixes && voice.catches_up.is_none() && rests {
             mouth.recodes = false;
             if mouth.players.is_empty() {
                 self.close_mouth(now, usize::from(to.0));

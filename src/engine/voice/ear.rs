@@ -9,13 +9,15 @@ use crate::engine::time::Micros;
 const COMFORT_NOISE_PT: u8 = 13;
 const COMFORT_NOISE_HZ: u32 = 8_000;
 
+/// An ear of one rate lives at least this long; until then packets of another rate are not heard.
+pub const EAR_LIFE_US_MIN: u64 = 500_000;
+
 /// A party's decoders behind its playout buffer.
 #[derive(Debug)]
 pub(in crate::engine) struct Ear {
     playout: Playout,
     rate_hz: u32,
-    /// Someone pulled; until then nothing has to be kept.
-    pub(in crate::engine) pulled_at: Micros,
+    made_at: Micros,
 }
 
 impl Ear {
@@ -44,12 +46,18 @@ impl Ear {
         Some(Self {
             playout,
             rate_hz,
-            pulled_at: now,
+            made_at: now,
         })
     }
 
     pub(in crate::engine) fn rate_hz(&self) -> u32 {
         self.rate_hz
+    }
+
+    /// Whether it may give way to an ear of another rate: a party that changes codecs with every
+    /// packet must not have an ear made for each.
+    pub(in crate::engine) fn may_go(&self, now: Micros) -> bool {
+        now.since(self.made_at) >= EAR_LIFE_US_MIN
     }
 
     pub(in crate::engine) fn insert(&mut self, now: Micros, info: &PacketInfo, payload: &[u8]) {
@@ -58,7 +66,6 @@ impl Ear {
 
     /// One frame; `false`: there is nothing to hear.
     pub(in crate::engine) fn pull(&mut self, now: Micros, pcm: &mut [i16]) -> bool {
-        self.pulled_at = now;
         self.playout.pull(now, pcm) != Pulled::Idle
     }
 

@@ -11,6 +11,7 @@ mod player;
 
 pub use api::*;
 pub(super) use bridge::{Bridge, convert};
+pub use ear::EAR_LIFE_US_MIN;
 pub(super) use ear::{Ear, rate_of};
 pub(super) use mouth::{FRAME_SAMPLES_MAX, Layers, Mouth};
 pub(super) use outbox::Outbox;

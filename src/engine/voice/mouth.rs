@@ -62,6 +62,8 @@ pub(in crate::engine) struct Mouth {
     pub(in crate::engine) source: Option<StreamIx>,
     /// What is linked to this leg has to be decoded for it: it is not only a player.
     pub(in crate::engine) recodes: bool,
+    /// When a packet last had to be decoded because of its payload type.
+    pub(in crate::engine) recoded_at: Option<Micros>,
     pub(in crate::engine) players: SmallVec<[Box<Player>; 1]>,
     duck: mix::GainRamp,
     ducked: bool,
@@ -102,6 +104,7 @@ impl Mouth {
             joins_at: None,
             source: None,
             recodes: false,
+            recoded_at: None,
             players: SmallVec::new(),
             duck: mix::GainRamp::new(mix::Gain::UNITY),
             ducked: false,
