@@ -18,10 +18,13 @@ use std::time::{Instant, SystemTime};
 use addresses::{anyone, settle_remote, take_remote};
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
-use media::{Terms, carriage, ensure_media, give_voice, join, offered_types, payload_types};
+use media::{
+    Terms, carriage, ensure_media, give_voice, is_recoded, join, offered_types, payload_types,
+};
 use mux::{agreed_mux, set_mux};
 use privacy::settle_privacy;
 use rewrite::{rewrite_line, write};
+pub(super) use voices::wake;
 
 use super::SwitchError;
 use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, SentOn};
@@ -129,6 +132,7 @@ pub(super) fn offer(
         lines.push(rewrite);
         offered.lines.push(line);
     }
+    voice_fork(draft, plan, offerer, &n.options);
     set_early_policy(draft, plan, offerer, &n.options);
     draft.keep_offer(Arc::new(offered));
     let to = (answerer, terms.privacy);
@@ -325,12 +329,13 @@ fn ring(
             let [of_a, of_b] = before_answer(offer, &line.media, &line.sent, on);
             // What it agreed on with another branch goes on.
             let agreed = draft.agreements.iter().any(|a| a.is_of(offer.offerer));
+            let recoded = is_recoded(&of_b.0);
             if !agreed {
                 let own = &mut draft.parties[offer.offerer].medias[ix];
-                give_voice(own, plan, of_a.0, Some(of_a.1));
+                give_voice(own, plan, of_a.0, Some(of_a.1), recoded);
             }
             let own = &mut draft.parties[offer.answerer].medias[ix];
-            give_voice(own, plan, of_b.0, Some(of_b.1));
+            give_voice(own, plan, of_b.0, Some(of_b.1), recoded);
         }
         None => {
             let [offerer_sends, answerer_sends] = offered_types(line);
@@ -350,6 +355,18 @@ fn ring(
             learn: anyone(),
         };
         plan.changes.push(Change::Remote(to, early));
+    }
+}
+
+/// Branches that ring at the same time are listened to, and what the winner said before it was
+/// chosen is played to the offerer.
+fn voice_fork(draft: &mut Dialogue, plan: &mut Plan, offerer: usize, options: &Options) {
+    let branches: Vec<usize> = draft.peers_of(offerer).collect();
+    let policed = options.early_policy.is_some() || draft.parties[offerer].early.is_some();
+    if policed || branches.len() > 1 {
+        for party in branches.into_iter().chain([offerer]) {
+            plan.changes.extend(wake(&mut draft.parties[party]));
+        }
     }
 }
 

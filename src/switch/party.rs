@@ -158,6 +158,8 @@ pub struct LegMedia {
     pub remote: Option<Remote>,
     /// What it is sent when we make its audio; `None` if we cannot.
     pub speaks: Option<Spoken>,
+    /// The engine knows what it speaks and hears: it is recoded, played to, mixed or forked.
+    pub voiced: bool,
     /// What it may send, and how that gets to its peer.
     pub types: SmallVec<[PayloadType; 4]>,
     /// Direction by its own SDP.
@@ -222,6 +224,7 @@ impl LegMedia {
             codec: Box::default(),
             numbers: Vec::new(),
             speaks: None,
+            voiced: false,
             types: SmallVec::new(),
             remote: None,
             direction: media.direction,

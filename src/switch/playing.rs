@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::call::CallState;
+use super::negotiate::wake;
 use super::registry::reply_in_time;
 use super::request::{Participants, Playback};
 use super::{Switch, SwitchError};
@@ -40,15 +41,21 @@ impl Switch {
         // Meanwhile the call went on: who is there now, in whatever codec, hears it.
         self.with_call(call_id, |call| {
             let any = clips.values().next();
+            let mut draft = call.dialogue.clone();
             let mut changes = Vec::new();
+            for party in draft.select(who)? {
+                changes.extend(wake(&mut draft.parties[party]));
+            }
+            let woken = changes.len();
             for (listener, rate_hz) in listeners(call, who)? {
                 let Some(clip) = clips.get(&rate_hz).or(any) else {
                     continue;
                 };
                 changes.push(Change::Play(Box::new(play(listener, clip, playback))));
             }
-            let begun = changes.len() as u64;
+            let begun = (changes.len() - woken) as u64;
             self.submit_change(call, changes, Vec::new())?;
+            call.dialogue = draft;
             self.counters.played.fetch_add(begun, Ordering::Relaxed);
             call.note(Instant::now(), "play media", tag_of(who), None);
             Ok(any.map_or(Duration::ZERO, |clip| clip.duration()))

@@ -6,7 +6,8 @@ use super::codecs::Settled;
 use super::voices::{Types, relayed};
 use super::{Desk, Plan};
 use crate::engine::{
-    Change, PAYLOAD_TYPES_MAX, Payload, Privacy, STREAMS_MAX, StreamConfig, StreamIx, Voice,
+    Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX, StreamConfig, StreamIx,
+    Via, Voice,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
@@ -187,10 +188,11 @@ pub(super) fn join(
         }
     }
     let [Some(a), Some(b)] = streams else { return };
+    let recoded = settled.types.iter().any(|types| is_recoded(types));
     for (slot, party) in [offer.offerer, offer.answerer].into_iter().enumerate() {
         let voice = settled.voices.as_ref().map(|voices| voices[slot].clone());
         let own = &mut draft.parties[party].medias[ix];
-        give_voice(own, plan, settled.types[slot].clone(), voice);
+        give_voice(own, plan, settled.types[slot].clone(), voice, recoded);
     }
     plan.changes.extend([
         Change::Link {
@@ -220,17 +222,33 @@ fn may(media: &Media) -> (bool, bool) {
     )
 }
 
-/// What a party may send, and what it speaks where that is known.
-pub(super) fn give_voice(line: &mut LegMedia, plan: &mut Plan, types: Types, voice: Option<Voice>) {
+/// What a party may send, and what it speaks where that is known; the engine has to know it where
+/// it is `needed`, or was before.
+pub(super) fn give_voice(
+    line: &mut LegMedia,
+    plan: &mut Plan,
+    types: Types,
+    voice: Option<Voice>,
+    needed: bool,
+) {
     let Some(stream) = line.stream else { return };
     if let Some(voice) = voice {
         line.speaks = voice.speaks;
-        plan.changes.push(Change::Voice(stream, Box::new(voice)));
+        line.voiced |= needed;
+        // A leg that only relays has no ear and no voice, and does not pay for them.
+        if line.voiced {
+            plan.changes.push(Change::Voice(stream, Box::new(voice)));
+        }
     }
     let mut types = types;
     types.truncate(PAYLOAD_TYPES_MAX); // the answerer's own numbers come before the offered ones
     line.types.clone_from(&types);
     plan.changes.push(Change::PayloadTypes(stream, types));
+}
+
+/// Whether any of it is decoded and encoded anew.
+pub(super) fn is_recoded(types: &[PayloadType]) -> bool {
+    types.iter().any(|kind| kind.via == Via::Decode)
 }
 
 pub(super) fn payload_types(stream: StreamIx, routes: &[PtEntry]) -> Change {

@@ -6,9 +6,10 @@ use smallvec::SmallVec;
 use crate::audio::codec::{CodecConfig, CodecKind};
 use crate::audio::opus::{BITRATES, Fmtp, OpusConfig};
 use crate::engine::{
-    CLOCK_HZ_MAX, Companding, DECODERS_MAX, Heard, Idle, PAYLOAD_TYPES_MAX, PTIME_MS, PayloadType,
-    PlayoutBounds, Spoken, Via, Voice,
+    CLOCK_HZ_MAX, Change, Companding, DECODERS_MAX, Heard, Idle, PAYLOAD_TYPES_MAX, PTIME_MS,
+    Payload, PayloadType, PlayoutBounds, Spoken, Via, Voice,
 };
+use crate::switch::party::{LegMedia, Party};
 use crate::wire::sdp::{Codec, CodecSpec, Encoding, PtEntry};
 
 /// What a party may send.
@@ -188,6 +189,28 @@ impl<'a> Side<'a> {
             playout: PlayoutBounds::default(),
             idle: Idle::Nothing,
         }
+    }
+}
+
+/// Tells the engine what a party speaks and hears, where it does not know: it has to before the
+/// party is played to, mixed or forked.
+pub(in crate::switch) fn wake(party: &mut Party) -> impl Iterator<Item = Change> {
+    let audio = |line: &&mut LegMedia| line.payload == Payload::Rtp && *line.kind == *"audio";
+    let quiet = party.medias.iter_mut().filter(|line| !line.voiced);
+    quiet.filter(audio).filter_map(|line| {
+        let voice = voice_of_line(line);
+        line.voiced = voice.speaks.is_some() || !voice.hears.is_empty();
+        let stream = line.stream.filter(|_| line.voiced)?;
+        Some(Change::Voice(stream, Box::new(voice)))
+    })
+}
+
+fn voice_of_line(line: &LegMedia) -> Voice {
+    let wide = |spoken: Spoken| spoken.codec.pcm_hz() > OPUS_HZ[0];
+    let wide = line.speaks.is_none_or(wide);
+    Voice {
+        speaks: line.speaks,
+        ..Side::new(line.numbers.iter().collect(), None, wide).voice_of_all()
     }
 }
 
