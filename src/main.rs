@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use crosspoint::control::config::{Config, Settings};
 use crosspoint::control::serve;
+use crosspoint::plane::limits::refuse_huge_pages;
 use crosspoint::tools::{bench, call, ctl, print, replay};
 
 /// The control side makes and drops many small things per command; measured by
@@ -46,6 +47,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    refuse_huge_pages();
     let outcome = match Cli::parse().command {
         Command::Serve {
             config,

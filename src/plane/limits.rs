@@ -1,4 +1,4 @@
-//! The process's limit of open files, which limits how many calls it can hold.
+//! What the process may have: open files, which limit how many calls it can hold, and pages.
 
 use std::io;
 
@@ -15,6 +15,14 @@ pub const FILES_RESERVED: u64 = 512;
 pub struct OpenFiles {
     /// The limit in force (`RLIMIT_NOFILE`).
     pub max: u64,
+}
+
+/// Keeps the kernel from giving this process huge pages, which the allocator asks for: its memory
+/// would grow by two megabytes at a time, and each would be cleared at once, in the middle of a
+/// command. Where the kernel does not know how, nothing changes.
+pub fn refuse_huge_pages() {
+    // SAFETY: takes no pointers.
+    let _unknown = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
 /// The limit of open files cannot carry what was asked.
