@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use crosspoint::audio::conceal::Concealer;
-use crosspoint::audio::stretch;
+use crosspoint::audio::stretch::PeriodFinder;
 
 /// Milliseconds of sound that are heard before anything is measured.
 const LEAD_MS: u32 = 100;
@@ -66,22 +66,19 @@ fn concealment(c: &mut Criterion) {
     }
 }
 
+/// A voice, and noise, in which every period is tried in vain.
 fn stretching(c: &mut Criterion) {
     for rate_hz in [8_000, 48_000] {
         let khz = rate_hz / 1_000;
-        let pcm = voice(rate_hz, 30);
-        c.bench_function(&format!("accelerate, {khz} kHz"), |b| {
-            let copy = || pcm.clone();
-            b.iter_batched_ref(
-                copy,
-                |p| stretch::accelerate(p, rate_hz),
-                BatchSize::SmallInput,
-            );
-        });
-        let mut out = vec![0; stretch::expanded_max(pcm.len(), rate_hz)];
-        c.bench_function(&format!("expand, {khz} kHz"), |b| {
-            b.iter(|| stretch::expand(black_box(&pcm), &mut out, rate_hz));
-        });
+        let mut finder = PeriodFinder::new(rate_hz);
+        let voice = voice(rate_hz, 30);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let noise: Vec<i16> = voice.iter().map(|_| rng.i16(-9_000..9_000)).collect();
+        for (name, pcm) in [("voice", &voice), ("noise", &noise)] {
+            c.bench_function(&format!("pitch period of {name}, {khz} kHz"), |b| {
+                b.iter(|| finder.find(black_box(pcm), usize::MAX, false));
+            });
+        }
     }
 }
 

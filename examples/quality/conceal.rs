@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use crosspoint::audio::conceal::Concealer;
-use crosspoint::audio::stretch;
+use crosspoint::audio::stretch::{PeriodFinder, leave_out, put_in};
 
 /// Fills lost packets and stretches others, as a pattern says.
 #[derive(Args, Debug)]
@@ -28,6 +28,7 @@ impl Conceal {
         );
         let packets: Vec<&[i16]> = pcm.chunks(pcm.len() / pattern.len()).collect();
         let mut concealer = Concealer::new(rate_hz);
+        let mut finder = PeriodFinder::new(rate_hz);
         let mut out = Vec::new();
         for (n, letter) in pattern.iter().enumerate() {
             let mut now = packets[n].to_vec();
@@ -38,14 +39,15 @@ impl Conceal {
                 }
                 b'1' => concealer.conceal(&mut now),
                 b'a' => {
-                    let removed = stretch::accelerate(&mut now, rate_hz).unwrap_or(0);
-                    now.truncate(now.len() - removed);
+                    if let Some(period) = finder.find(&now, usize::MAX, false) {
+                        leave_out(&mut now, period);
+                        now.drain(..period);
+                    }
                 }
                 b'e' => {
-                    let mut longer = vec![0; stretch::expanded_max(now.len(), rate_hz)];
-                    if let Some(inserted) = stretch::expand(&now, &mut longer, rate_hz) {
-                        longer.truncate(now.len() + inserted);
-                        now = longer;
+                    if let Some(period) = finder.find(&now, usize::MAX, false) {
+                        now.splice(..0, packets[n][..period].iter().copied());
+                        put_in(&mut now, period);
                     }
                 }
                 _ => bail!("no packet is {letter:?}"),
