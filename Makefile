@@ -1,4 +1,4 @@
-.PHONY: build demo test bench quality
+.PHONY: build demo test bench quality soak
 
 # The switch and its tools: target/release/crosspoint.
 build:
@@ -20,3 +20,7 @@ bench:
 # Speech quality under loss, scored by PESQ; rewrites the tables of docs/quality.md.
 quality:
 	scripts/quality.sh
+
+# Fuzzing, many more cases of the properties, and calls for a long time; MINUTES=30.
+soak:
+	scripts/soak.sh $(MINUTES)

@@ -211,8 +211,6 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
     #[test]
     fn one_clock_per_leg(steps in steps(), seed: u64, masked: bool) {
         let privacy = if masked { Privacy::Masked } else { Privacy::Transparent };

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crosspoint::audio::codec::{CodecConfig, CodecKind, Decoder, Encoder};
 use crosspoint::audio::opus::OpusConfig;
 use serde_json::{Value, json};
+use support::audio::{base64, wav};
 use support::every_20_ms;
 use support::ng::Ng;
 use support::party::{Party, answer, offer, target};
@@ -453,37 +454,6 @@ fn a_call_changes_its_codecs_and_its_listeners_stay_on_their_clock() {
         let (after, _) = call.talk(10);
         assert_eq!(after.packets[0].1.ssrc, before.packets[0].1.ssrc);
     }
-}
-
-/// A WAV file of a tone: 8 kHz, 16 bits, mono.
-fn wav(hz: f64, ms: usize) -> Vec<u8> {
-    let samples = (0..8 * ms).map(|n| (8_000.0 * (TAU * hz * n as f64 / 8e3).sin()) as i16);
-    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let mut file = b"RIFF".to_vec();
-    file.extend((36 + data.len() as u32).to_le_bytes());
-    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data");
-    file.extend((data.len() as u32).to_le_bytes());
-    file.extend(data);
-    file
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, n| {
-            bits << 8 | u32::from(*group.get(n).unwrap_or(&0))
-        });
-        for n in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * n) & 63) as usize];
-            text.push(if n <= group.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }
 
 fn plain_call(ng: &mut Ng) -> Call {

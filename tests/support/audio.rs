@@ -65,6 +65,39 @@ fn goertzel(window: &[u8], hz: f32) -> f32 {
     }
 }
 
+/// A WAV file of a tone: 8 kHz, 16 bits, mono.
+pub fn wav(hz: f64, ms: usize) -> Vec<u8> {
+    let samples =
+        (0..8 * ms).map(|n| (8_000.0 * (std::f64::consts::TAU * hz * n as f64 / 8e3).sin()) as i16);
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+/// Base 64 (RFC 4648 section 4).
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, n| {
+            bits << 8 | u32::from(*group.get(n).unwrap_or(&0))
+        });
+        for n in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * n) & 63) as usize];
+            text.push(if n <= group.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
 #[test]
 fn ulaw_survives_a_round_trip_and_a_tone_is_found() {
     for byte in 0..=255u8 {

@@ -79,6 +79,10 @@ impl Switch {
         Ng::new(self.ng)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails if the process has ended, whatever its tests saw.
     pub fn assert_alive(&mut self) {
         if let Some(status) = self.child.try_wait().expect("our child") {
