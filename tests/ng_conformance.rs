@@ -296,6 +296,27 @@ fn check_body(body: &Value, call: &Call, sent: i64, before: i64) {
 }
 
 #[test]
+fn two_parties_of_one_ssrc_are_one_key_of_the_query() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (a, mut b) = (
+        Party::new("127.0.0.1", 600.0),
+        Party::new("127.0.0.1", 1000.0),
+    );
+    b.ssrc = a.ssrc;
+    let mut call = Call::between(&mut ng, a, b);
+    call.connect();
+    call.assert_works("with one SSRC");
+    // The reader of replies accepts no key twice.
+    let body = ng.ok(&json!({"command": "query", "call-id": call.id}));
+    assert_eq!(
+        body["tags"].as_object().map(serde_json::Map::len),
+        Some(2),
+        "{body}"
+    );
+}
+
+#[test]
 fn a_reoffer_from_either_side_keeps_all_ports() {
     let switch = Switch::start();
     let mut ng = switch.client();

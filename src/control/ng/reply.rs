@@ -3,6 +3,7 @@
 //! Structure and units are rtpengine's, since clients read them: times in unix seconds, MOS times
 //! ten, round-trip times in µs, jitter in ms, loss in percent.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -234,17 +235,26 @@ fn totals(s: &Snapshot) -> Value<'static> {
         .with("RTCP", traffic(sum(|r| r.rtcp_in)))
 }
 
+/// All sources by SSRC. Nothing keeps two parties from choosing the same one, but keys are
+/// unique: the one that sent more is shown here, and every one at its own media.
 fn ssrcs(s: &Snapshot) -> Value<'static> {
-    let mut out = Value::dict();
+    let mut sources: BTreeMap<u32, (&StreamReport, &SourceReport)> = BTreeMap::new();
     for stream in &s.report.streams {
         for source in &stream.sources {
-            let quality = quality(stream, source);
-            let entry = ssrc_entry(source)
-                .with("average MOS", quality.clone())
-                .with("lowest MOS", reported(s, quality.clone()))
-                .with("highest MOS", reported(s, quality));
-            out.push(source.ssrc.to_string().into_bytes(), entry);
+            let shown = sources.entry(source.ssrc).or_insert((stream, source));
+            if source.packets > shown.1.packets {
+                *shown = (stream, source);
+            }
         }
+    }
+    let mut out = Value::dict();
+    for (ssrc, (stream, source)) in sources {
+        let quality = quality(stream, source);
+        let entry = ssrc_entry(source)
+            .with("average MOS", quality.clone())
+            .with("lowest MOS", reported(s, quality.clone()))
+            .with("highest MOS", reported(s, quality));
+        out.push(ssrc.to_string().into_bytes(), entry);
     }
     out
 }
