@@ -80,13 +80,14 @@ impl Call {
         let stream = self.open_stream(listener)?;
         let mixed = stream.mixes_branches();
         let before = std::mem::replace(&mut stream.chosen, source);
-        stream.heard = None;
-        if before != source
-            && let Some(voice) = &mut stream.voice
-        {
-            voice.catches_up = None;
-            if let Some(mouth) = &mut voice.mouth {
-                mouth.source = mouth.source.filter(|heard| Some(*heard) == source);
+        // Every provisional answer says that none is chosen: whoever is heard goes on.
+        if before != source {
+            stream.heard = None;
+            if let Some(voice) = &mut stream.voice {
+                voice.catches_up = None;
+                if let Some(mouth) = &mut voice.mouth {
+                    mouth.source = mouth.source.filter(|heard| Some(*heard) == source);
+                }
             }
         }
         let Some(winner) = source else {
