@@ -241,6 +241,8 @@ pub struct Offer {
     pub ptime: Option<u16>,
     /// Milliseconds per packet that the offerer is sent, written into the answer.
     pub ptime_reverse: Option<u16>,
+    /// How often its offerer had chosen one of those it calls by then.
+    pub choices: u32,
 }
 
 /// One line of an offer, and how it was sent on.

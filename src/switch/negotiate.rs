@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use addresses::{anyone, settle_remote, take_remote};
+use branches::Standing;
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
 use media::{
@@ -93,6 +94,7 @@ pub(super) fn offer(
         mux: n.options.mux,
         ptime: n.options.ptime,
         ptime_reverse: n.options.ptime_reverse,
+        choices: draft.parties[offerer].choices,
     };
     let mut lines = Vec::with_capacity(description.medias().len());
     for (ix, media) in description.medias().iter().enumerate() {
@@ -166,17 +168,23 @@ pub(super) fn answer(
         });
     }
     take_identity(&mut draft.parties[answerer], to_tag, &n.options);
+    let standing = branches::standing(draft, &offer, n.options.provisional);
     // The caller's media goes to the branch answered last; the others stay linked to the caller
     // but are not heard (see `Change::Source`).
-    draft.parties[offerer].peer = Some(answerer);
+    if standing != Standing::Lost {
+        draft.parties[offerer].peer = Some(answerer);
+    }
     draft.parties[answerer].peer = Some(offerer);
-    let chosen = !(n.options.provisional && draft.parties[offerer].early.is_some());
+    if standing == Standing::Chosen {
+        let choices = &mut draft.parties[offerer].choices;
+        *choices = choices.wrapping_add(1);
+    }
     let privacy = settle_privacy(desk, draft, plan, &n.options);
 
     let mut lines = Vec::with_capacity(offer.lines.len());
     let mut agreed_mux_lines = Vec::with_capacity(offer.lines.len());
     for (ix, media) in description.medias().iter().enumerate() {
-        let (line, mux) = answer_line(desk, draft, plan, &offer, (ix, media), chosen, n)?;
+        let (line, mux) = answer_line(desk, draft, plan, &offer, (ix, media), standing, n)?;
         lines.push(line);
         agreed_mux_lines.push(mux);
     }
@@ -186,8 +194,11 @@ pub(super) fn answer(
         answer: answered.collect(),
         mux: agreed_mux_lines.into(),
         single: n.options.codecs.single,
-        chosen,
+        chosen: standing == Standing::Chosen,
     });
+    if standing == Standing::Lost {
+        plan.changes.extend(branches::reroute(draft, Some(offerer)));
+    }
     let to = (offerer, privacy);
     Ok(write(desk, draft, to, &description, lines, &n.options))
 }
@@ -199,7 +210,7 @@ fn answer_line(
     plan: &mut Plan,
     offer: &Offer,
     (ix, media): (usize, &Media),
-    chosen: bool,
+    standing: Standing,
     n: &Negotiation<'_>,
 ) -> Result<(MediaRewrite, (bool, bool)), SwitchError> {
     let offered = &offer.lines[ix];
@@ -217,7 +228,7 @@ fn answer_line(
     let mux = agreed_mux(offer, ix, media, n.options.mux);
     set_mux(draft, plan, offer.offerer, ix, mux.0);
     set_mux(draft, plan, offer.answerer, ix, mux.1);
-    join(draft, plan, offer, (ix, media), &settled, chosen);
+    join(draft, plan, offer, (ix, media), &settled, standing);
     let own = &mut draft.parties[offer.offerer].medias[ix];
     let mut line = rewrite_line(own, media, &n.options, mux.0);
     if offered.media.rejected() {

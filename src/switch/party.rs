@@ -44,6 +44,8 @@ pub struct Party {
     pub origin: MaskedOrigin,
     /// What it hears of those it calls while none is chosen, once a command said so.
     pub early: Option<EarlyMedia>,
+    /// How often one of those it calls was chosen.
+    pub choices: u32,
 }
 
 impl Party {
@@ -63,6 +65,7 @@ impl Party {
             origin: MaskedOrigin::default(),
             gates: Gates::default(),
             early: None,
+            choices: 0,
         }
     }
 

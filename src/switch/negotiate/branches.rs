@@ -4,7 +4,36 @@ use super::media::join;
 use super::mux::set_mux;
 use super::{Plan, settled_on};
 use crate::engine::Change;
-use crate::switch::dialogue::{Agreement, Dialogue};
+use crate::switch::dialogue::{Agreement, Dialogue, Offer};
+
+/// What an answer makes of its branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The offerer hears it and nobody else.
+    Chosen,
+    /// The offerer may hear it, by its early-media policy.
+    Ringing,
+    /// Another one was chosen already: its 183 crossed that one's 200.
+    Lost,
+}
+
+/// What the answer to `offer` makes of its branch. A provisional one does not choose under an
+/// early-media policy, and takes nothing from a branch that was chosen since the offer.
+pub(super) fn standing(draft: &Dialogue, offer: &Offer, provisional: bool) -> Standing {
+    let party = &draft.parties[offer.offerer];
+    if !provisional || party.early.is_none() {
+        return Standing::Chosen;
+    }
+    let chosen = |peer: &usize| {
+        let mut agreements = draft.agreements.iter();
+        agreements.any(|a| a.chosen && a.is_between(offer.offerer, *peer))
+    };
+    match party.peer.filter(chosen) {
+        Some(peer) if peer == offer.answerer => Standing::Chosen,
+        Some(_) if offer.choices != party.choices => Standing::Lost,
+        _ => Standing::Ringing,
+    }
+}
 
 /// A branch of `offerer` is gone: it talks with its peer of now, as they agreed; with a branch that
 /// has not answered yet it may hear early media.
@@ -30,7 +59,12 @@ fn rejoin(draft: &mut Dialogue, plan: &mut Plan, agreed: &Agreement) {
     let offer = &agreed.offer;
     for (ix, answered) in agreed.answer.iter().enumerate() {
         let settled = settled_on(draft, offer, ix, answered, agreed.single);
-        join(draft, plan, offer, (ix, answered), &settled, agreed.chosen);
+        let standing = if agreed.chosen {
+            Standing::Chosen
+        } else {
+            Standing::Ringing
+        };
+        join(draft, plan, offer, (ix, answered), &settled, standing);
         if let Some(&(offerer_mux, answerer_mux)) = agreed.mux.get(ix) {
             set_mux(draft, plan, offer.offerer, ix, offerer_mux);
             set_mux(draft, plan, offer.answerer, ix, answerer_mux);

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::branches::Standing;
 use super::codecs::Settled;
 use super::voices::{Types, relayed};
 use super::{Desk, Plan};
@@ -164,7 +165,7 @@ pub(super) fn join(
     offer: &Offer,
     (ix, answered): (usize, &Media),
     settled: &Settled,
-    chosen: bool,
+    standing: Standing,
 ) {
     let line = &offer.lines[ix];
     let rejected = answered.rejected() || line.media.rejected();
@@ -194,24 +195,26 @@ pub(super) fn join(
         let own = &mut draft.parties[party].medias[ix];
         give_voice(own, plan, settled.types[slot].clone(), voice, recoded);
     }
-    plan.changes.extend([
-        Change::Link {
+    if standing != Standing::Lost {
+        plan.changes.push(Change::Link {
             from: a,
             to: Some(b),
-        },
-        Change::Link {
-            from: b,
-            to: Some(a),
-        },
-        Change::Source {
+        });
+    }
+    plan.changes.push(Change::Link {
+        from: b,
+        to: Some(a),
+    });
+    if standing != Standing::Lost {
+        plan.changes.push(Change::Source {
             listener: a,
-            source: Some(b).filter(|_| chosen),
-        },
-        Change::Source {
-            listener: b,
-            source: Some(a),
-        },
-    ]);
+            source: Some(b).filter(|_| standing == Standing::Chosen),
+        });
+    }
+    plan.changes.push(Change::Source {
+        listener: b,
+        source: Some(a),
+    });
 }
 
 fn may(media: &Media) -> (bool, bool) {
