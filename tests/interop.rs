@@ -2,11 +2,15 @@
 //! with its `rtpengine` module, and the switch as its media relay. What is proven is what the
 //! parties hear.
 
+#[path = "interop/forks.rs"]
+mod forks;
 #[path = "interop/kamailio.rs"]
 mod kamailio;
 #[path = "interop/sipp.rs"]
 mod sipp;
 mod support;
+#[path = "interop/tones.rs"]
+mod tones;
 
 use std::fmt::Display;
 use std::time::Duration;

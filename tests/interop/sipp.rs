@@ -1,13 +1,12 @@
 //! SIPp callers and callees. SIPp sends the media (`play_pcap_audio`); what it would hear arrives
 //! at sockets of ours, bound to the very ports its SDP names.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -52,6 +51,7 @@ pub(crate) struct Sipp {
     child: Child,
     directory: PathBuf,
     scenario: String,
+    sip_port: u16,
     ears: Ears,
 }
 
@@ -75,6 +75,7 @@ impl Sipp {
             child,
             directory,
             scenario,
+            sip_port: plan.sip_port,
             ears,
         };
         if plan.proxy.is_none() {
@@ -95,6 +96,15 @@ impl Sipp {
             self.report()
         );
         heard
+    }
+
+    pub(crate) fn sip_port(&self) -> u16 {
+        self.sip_port
+    }
+
+    /// What each of its calls heard so far, by port: all that has arrived when this is called.
+    pub(crate) fn heard(&self) -> Vec<Vec<Packet>> {
+        self.ears.heard()
     }
 
     /// Every SIP message it sent and received.
@@ -217,52 +227,65 @@ fn spawn(plan: &Plan<'_>, directory: &Path) -> Child {
 /// The sockets at a SIPp's media ports, and the thread that empties them.
 #[derive(Debug)]
 struct Ears {
+    sockets: Arc<Mutex<Vec<Ear>>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<BTreeMap<u16, Vec<Packet>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One of them, and what has arrived there.
+#[derive(Debug)]
+struct Ear {
+    socket: UdpSocket,
+    heard: Vec<Packet>,
 }
 
 impl Ears {
     fn open(media_port: u16, calls: u16) -> Self {
-        let sockets: Vec<(u16, UdpSocket)> = (0..calls)
-            .map(|call| {
-                let port = media_port + PORT_OFFSET + call * PORT_STEP;
-                let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a reserved port");
-                socket.set_nonblocking(true).expect("a socket");
-                (port, socket)
-            })
-            .collect();
+        let ear = |call| {
+            let port = media_port + PORT_OFFSET + call * PORT_STEP;
+            let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a reserved port");
+            socket.set_nonblocking(true).expect("a socket");
+            let heard = Vec::new();
+            Ear { socket, heard }
+        };
+        let sockets = Arc::new(Mutex::new((0..calls).map(ear).collect()));
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = Some(std::thread::spawn(move || listen(&sockets, &stopped)));
-        Self { stop, thread }
+        let (shared, stopped) = (Arc::clone(&sockets), Arc::clone(&stop));
+        let thread = Some(std::thread::spawn(move || listen(&shared, &stopped)));
+        Self {
+            sockets,
+            stop,
+            thread,
+        }
+    }
+
+    fn heard(&self) -> Vec<Vec<Packet>> {
+        let mut ears = self.sockets.lock().expect("no thread panics");
+        drain(&mut ears);
+        ears.iter().map(|ear| ear.heard.clone()).collect()
     }
 
     fn close(&mut self) -> Vec<Vec<Packet>> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("closed once");
-        thread
-            .join()
-            .expect("a thread that does not panic")
-            .into_values()
-            .collect()
+        thread.join().expect("a thread that does not panic");
+        self.heard()
     }
 }
 
-/// Empties all sockets ten times a second (a queue holds five seconds of G.711), and once more
-/// when told to stop.
-fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool) -> BTreeMap<u16, Vec<Packet>> {
-    let mut heard: BTreeMap<u16, Vec<Packet>> = BTreeMap::new();
-    loop {
-        let last = stop.load(Ordering::Relaxed);
-        for (port, socket) in sockets {
-            let packets = party::drain(socket)
-                .into_iter()
-                .filter_map(|(_, b)| Packet::read(&b));
-            heard.entry(*port).or_default().extend(packets);
-        }
-        if last {
-            return heard;
-        }
+/// Empties all sockets ten times a second, until told to stop: a queue holds five seconds of
+/// G.711.
+fn listen(ears: &Mutex<Vec<Ear>>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        drain(&mut ears.lock().expect("no thread panics"));
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn drain(ears: &mut [Ear]) {
+    for ear in ears {
+        let datagrams = party::drain(&ear.socket).into_iter();
+        ear.heard
+            .extend(datagrams.filter_map(|(_, bytes)| Packet::read(&bytes)));
     }
 }

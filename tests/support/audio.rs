@@ -98,6 +98,22 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Level of a tone in µ-law `bytes`, in dB of a full-scale sine, under a Hann window: what lies two
+/// widths of the window (2 / its length) or further away does not show. At least −120.
+pub fn level_db(bytes: &[u8], hz: f32) -> f32 {
+    let count = bytes.len() as f32;
+    let (mut re, mut im) = (0.0f32, 0.0f32);
+    for (n, &byte) in bytes.iter().enumerate() {
+        let turn = TAU * n as f32;
+        let window = 1.0 - (turn / count).cos();
+        let sample = window * f32::from(ulaw_decode(byte)) / 32768.0;
+        re += sample * (turn * hz / RATE_HZ).cos();
+        im += sample * (turn * hz / RATE_HZ).sin();
+    }
+    let peak = 2.0 * re.hypot(im) / count.max(1.0);
+    20.0 * peak.max(1e-6).log10()
+}
+
 #[test]
 fn ulaw_survives_a_round_trip_and_a_tone_is_found() {
     for byte in 0..=255u8 {
@@ -110,4 +126,8 @@ fn ulaw_survives_a_round_trip_and_a_tone_is_found() {
     assert!(share_of_tone(&bytes, 600.0) > 0.98);
     assert!(share_of_tone(&bytes, 1000.0) < 0.02);
     assert!(share_of_tone(&[0xFF; 1600], 600.0) < 0.01);
+    let level = level_db(&bytes[..800], 600.0);
+    assert!((level - 20.0 * (8000.0f32 / 32768.0).log10()).abs() < 0.1);
+    assert!(level_db(&bytes[..800], 750.0) < level - 60.0);
+    assert!(level_db(&[0xFF; 800], 600.0) < -110.0);
 }
