@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | ringing | one sound of 700 to 2500 or two of 300 to 600, then a long pause | the first ring |
 //! | busy | on = off, 320 to 850 | two cycles |
-//! | congestion | on = off up to 320; 400/350/225/525; 200/200/200/600 | two cycles |
+//! | congestion | on = off up to 320; 400/350/225/525; (200/200/)200/200/200/600 | two cycles |
 //! | other tone | endless (dial tone), or a rhythm that none of these is | 2.5 s of tone |
 //!
 //! Meaning is not the same everywhere: Spain's busy tone is as fast as others' congestion tone,

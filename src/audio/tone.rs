@@ -577,8 +577,9 @@ const fn low_word(x: u64) -> u32 {
 }
 
 /// Dial, ringback, busy and congestion tone by country. Cadences and frequencies after ITU-T
-/// E.180 Supplement 2 ("Various tones used in national networks", 2003) and the operators' own
-/// papers; North American levels after its precise tone plan (−13, −19, −24 dBm0 each).
+/// E.180 Supplement 2 ("Various tones used in national networks", 2003), as it is quoted by the
+/// tone zones that PBXs ship; those of `ae` are in none of them and unchecked. North American
+/// levels after its precise tone plan (−13, −19, −24 dBm0 each).
 const COUNTRIES: [(&str, [&str; 4]); 17] = [
     (
         "in",
@@ -660,7 +661,12 @@ const COUNTRIES: [(&str, [&str; 4]); 17] = [
     ),
     (
         "es",
-        ["425", "425/1500/3000", "425/200/200", "425/200/200/200/600"],
+        [
+            "425",
+            "425/1500/3000",
+            "425/200/200",
+            "425/200/200/200/200/200/600",
+        ],
     ),
     ("nl", ["425", "425/1000/4000", "425/500/500", "425/250/250"]),
     (
