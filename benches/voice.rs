@@ -319,14 +319,9 @@ fn music(criterion: &mut Criterion) {
             let mut world = World::new(now, seed);
             let listener = world.add(CodecKind::Pcmu, Via::Relay, CodecKind::Pcmu);
             world.apply(Change::Play(Box::new(Play {
-                id: PlayId(1),
-                listener,
-                sound: Sound::Clip(Arc::clone(&clip)),
                 times: None,
-                limit: None,
                 start: Duration::from_millis(29 * seed),
-                gain: Gain::UNITY,
-                overlay: false,
+                ..Play::new(PlayId(1), listener, [Sound::Clip(Arc::clone(&clip))])
             })));
             world
         })

@@ -9,12 +9,10 @@
 mod engine_support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crosspoint::audio::clip::Clip;
 use crosspoint::audio::codec::{CodecConfig, CodecKind};
 use crosspoint::audio::g711;
-use crosspoint::audio::mix::Gain;
 use crosspoint::audio::progress::Progress;
 use crosspoint::audio::tone::{ToneGenerator, ToneKind, TonePlan};
 use crosspoint::engine::*;
@@ -557,14 +555,8 @@ fn the_change_to_the_winner_costs_at_most_one_frame() {
             let mut world = fork(early.clone());
             if played {
                 world.apply(Change::Play(Box::new(Play {
-                    id: PlayId(4),
-                    listener: A,
-                    sound: Sound::Clip(Arc::clone(&clip)),
                     times: None,
-                    limit: None,
-                    start: Duration::ZERO,
-                    gain: Gain::UNITY,
-                    overlay: false,
+                    ..Play::new(PlayId(4), A, [Sound::Clip(Arc::clone(&clip))])
                 })));
             }
             for n in 0..100 {
@@ -573,7 +565,7 @@ fn the_change_to_the_winner_costs_at_most_one_frame() {
                 if n == 50 {
                     choose(&mut world, C);
                     world.apply(Change::StopPlay {
-                        listener: A,
+                        listener: A.into(),
                         id: None,
                     });
                 }

@@ -197,16 +197,7 @@ fn clip(samples: usize, value: i16) -> Arc<Clip> {
 }
 
 fn play(listener: StreamIx, sound: Sound) -> Play {
-    Play {
-        id: PlayId(1),
-        listener,
-        sound,
-        times: Some(1),
-        limit: None,
-        start: Duration::ZERO,
-        gain: Gain::UNITY,
-        overlay: false,
-    }
+    Play::new(PlayId(1), listener, [sound])
 }
 
 /// Two parties of one codec whose packets pass as they are.
@@ -277,7 +268,7 @@ fn a_prompt_is_stopped_with_its_position() {
     })));
     world.wait(1_000);
     world.apply(Change::StopPlay {
-        listener: B,
+        listener: B.into(),
         id: None,
     });
     world.wait(1_000);
@@ -299,7 +290,7 @@ fn an_overlay_ducks_what_it_lies_over() {
     for n in 0..150 {
         if n == 50 {
             world.apply(Change::Play(Box::new(Play {
-                overlay: true,
+                layer: Layer::Over,
                 ..play(B, Sound::Clip(clip(8_000, 100)))
             })));
         }
@@ -507,7 +498,7 @@ fn a_refused_change_leaves_the_call_as_it_was() {
     let mut more = play(B, Sound::Clip(clip(8_000, 1)));
     more.id = PlayId(99);
     let refused = world.call.apply(world.now, Change::Play(Box::new(more)));
-    assert_eq!(refused, Err(ChangeError::Play(B)));
+    assert_eq!(refused, Err(ChangeError::Play(B.into())));
 }
 
 /// A speaks 8 kHz and 16 kHz, packet by packet in turn.
@@ -610,6 +601,10 @@ enum Step {
     Recode(bool),
     NewSsrc,
     Speak(u8, u8),
+    PlayAll(u8, u16),
+    Sequence(u16),
+    Push(u16),
+    Idle(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -623,6 +618,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Recode),
         1 => Just(Step::NewSsrc),
         1 => (0u8..3, 1u8..=6).prop_map(|(kind, tens)| Step::Speak(kind, tens * 10)),
+        1 => (0u8..3, 1u16..900).prop_map(|(layer, ms)| Step::PlayAll(layer, ms)),
+        1 => (1u16..300).prop_map(Step::Sequence),
+        1 => (1u16..4_000).prop_map(Step::Push),
+        1 => (0u8..4).prop_map(Step::Idle),
     ]
 }
 
@@ -642,13 +641,43 @@ fn take(world: &mut World, step: &Step, seq: &mut u32, ssrc: &mut u32) {
         Step::Play { overlay, ms } => {
             let sound = Sound::Clip(clip(usize::from(ms) * 8, 55));
             let order = Play {
-                overlay,
+                layer: if overlay { Layer::Over } else { Layer::Alone },
                 ..play(B, sound)
             };
             world.apply(Change::Play(Box::new(order)));
         }
+        Step::PlayAll(layer, ms) => {
+            let sound = Sound::Clip(clip(usize::from(ms) * 8, 44));
+            let order = Play {
+                layer: [Layer::Alone, Layer::Over, Layer::Beside][usize::from(layer)],
+                ..Play::new(PlayId(2), BridgeIx(0), [sound])
+            };
+            // Where there is no bridge the command is refused, and nothing has changed.
+            let _ = world.call.apply(world.now, Change::Play(Box::new(order)));
+        }
+        Step::Sequence(samples) => {
+            let sounds = [1, 2, 3].map(|n| Sound::Clip(clip(usize::from(samples) * n, 33)));
+            let order = Play::new(PlayId(3), B, sounds);
+            world.apply(Change::Play(Box::new(order)));
+        }
+        Step::Push(samples) => {
+            let (mut pusher, heard) = pushed(16_000, Duration::from_secs(1)).unwrap();
+            pusher.push(&vec![22; usize::from(samples)]);
+            let order = Play::new(PlayId(4), B, [Sound::Pushed(heard)]);
+            world.apply(Change::Play(Box::new(order)));
+        }
+        Step::Idle(kind) => {
+            let noise = Idle::ComfortNoise { pt: 13, level: 60 };
+            let kinds = [
+                Idle::Nothing,
+                Idle::Silence,
+                Idle::Noise { level: 60 },
+                noise,
+            ];
+            world.apply(Change::Idle(B, kinds[usize::from(kind)]));
+        }
         Step::Stop => world.apply(Change::StopPlay {
-            listener: B,
+            listener: B.into(),
             id: None,
         }),
         Step::Bridge(on) => {

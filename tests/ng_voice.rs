@@ -566,6 +566,13 @@ fn all_parties_hear_a_file_and_bad_ones_are_refused() {
     let (at_a, at_b) = call.talk(50);
     at_a.assert_tone(1_500.0, "A");
     at_b.assert_tone(1_500.0, "B");
+    std::fs::write(directory.join("short.wav"), wav(900.0, 100)).expect("a scratch file");
+    play["file"] = json!(["short.wav", "prompt.wav", "short.wav"]);
+    assert_eq!(ng.ok(&play)["duration"], 2_200, "one after another");
+    call.talk(10);
+    let query = ng.ok(&json!({"command": "query", "call-id": call.id}));
+    let playing = &query["tags"]["tag-a"]["medias"][0]["playing"][0];
+    assert_eq!(playing["item"], 1, "{playing}");
 
     let mut reason = |change: &dyn Fn(&mut Value)| {
         let mut play = call.media("play media", "tag-a");

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::playout::PlayoutStats;
 use super::voice::{
-    BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Play, PlayId, PlayReport, Via,
-    Voice,
+    BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
+    PlayReport, SEQUENCE_MAX, Via, Voice,
 };
 use crate::audio::progress::Progress;
 
@@ -169,7 +169,7 @@ pub struct PayloadType {
 }
 
 /// One mutation of a call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Change {
     /// Appends a stream; its index is the number of streams before.
     AddStream(StreamConfig),
@@ -218,12 +218,14 @@ pub enum Change {
     OwnRtcp(StreamIx, bool),
     /// What a party speaks and hears, for legs that may be decoded, mixed or played to.
     Voice(StreamIx, Box<Voice>),
-    /// Starts to play to a leg; a player of the same name ends first.
+    /// What a party is sent while there is nothing to hear; what its [`Voice`] said is replaced.
+    Idle(StreamIx, Idle),
+    /// Starts to play to a leg or bridge; a player of the same name ends first.
     Play(Box<Play>),
-    /// Stops one player of a leg, or all.
+    /// Stops one player of a leg or bridge, or all.
     StopPlay {
         /// Who hears it.
-        listener: StreamIx,
+        listener: Listener,
         /// Which; `None`: all.
         id: Option<PlayId>,
     },
@@ -396,6 +398,8 @@ pub struct CallReport {
     pub taken: Instant,
     /// In order of [`StreamIx`].
     pub streams: Vec<StreamReport>,
+    /// What is being played to bridges.
+    pub playing: Vec<PlayReport>,
     /// The latest events, oldest first; at most [`EVENTS_MAX`].
     pub events: Vec<Event>,
     /// Events that no longer fitted.
@@ -410,6 +414,7 @@ impl CallReport {
             created,
             taken: created,
             streams: Vec::new(),
+            playing: Vec::new(),
             events: Vec::new(),
             events_dropped: 0,
         }
@@ -548,12 +553,15 @@ pub enum EventKind {
     SourceChanged(StreamIx),
     /// What this branch of a fork sends is now this.
     Progress(Progress),
-    /// Something is played to this stream's party.
-    PlayStarted(PlayId),
+    /// Something is played to this stream's party, or to the bridge of which it is the first
+    /// member.
+    PlayStarted(PlayId, Listener),
     /// It was played to its end.
     PlayCompleted(PlayReport),
     /// It was stopped before its end.
     PlayInterrupted(PlayReport),
+    /// It was refused, or could not go on after its leg changed codecs.
+    PlayFailed(PlayReport),
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.
@@ -593,8 +601,17 @@ pub enum ChangeError {
     Playout(u16, u16),
     /// [`PLAYERS_MAX`](super::PLAYERS_MAX) sounds are played already, or the sound's rate cannot be
     /// converted.
-    #[error("stream {0:?} cannot play one more sound, or not this one")]
-    Play(StreamIx),
+    #[error("{0:?} cannot be played one more sound, or not this one")]
+    Play(Listener),
+    /// No sound, or more than [`SEQUENCE_MAX`].
+    #[error("a sequence of {0} sounds: 1 to {SEQUENCE_MAX} are possible")]
+    Sequence(usize),
+    /// The call has no such bridge.
+    #[error("the call has no bridge {0:?}")]
+    UnknownBridge(BridgeIx),
+    /// A level of noise is 0 to 127 −dBov.
+    #[error("noise at -{0} dBov: 0 to 127 are possible")]
+    NoiseLevel(u8),
     /// In another bridge, or twice in this one.
     #[error("stream {0:?} is in another bridge, or twice in this one")]
     Bridged(StreamIx),

@@ -165,6 +165,23 @@ impl Egress {
         self.next_own(timestamp, marker)
     }
 
+    /// The numbers of a description of noise in the place of a frame: it is no speech, so the next
+    /// frame is the first of a talkspurt (RFC 3551 §4.1).
+    pub(super) fn noise(
+        &mut self,
+        now: Micros,
+        ticks: u32,
+        clock_hz: u32,
+        origin: impl FnOnce() -> Origin,
+    ) -> Outgoing {
+        let numbers = self.frame(now, ticks, clock_hz, origin);
+        self.gap = true;
+        Outgoing {
+            marker: false,
+            ..numbers
+        }
+    }
+
     /// A frame of our own was due and nothing was said: time passes, the next one is marked.
     pub(super) fn pause(&mut self, ticks: u32) {
         self.gap = true;

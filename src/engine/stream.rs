@@ -384,8 +384,7 @@ impl Stream {
 
     fn playing(&self) -> Vec<PlayReport> {
         let mouth = self.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
-        let players = mouth.into_iter().flat_map(|mouth| &mouth.players);
-        players.map(|player| player.report()).collect()
+        mouth.map_or_else(Vec::new, |mouth| mouth.players.reports().collect())
     }
 }
 

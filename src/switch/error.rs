@@ -94,6 +94,12 @@ pub enum SwitchError {
     /// Nothing is being played to those who were selected.
     #[error("Not currently playing media")]
     NotPlaying,
+    /// Samples are pushed to one party, and the selection fits several.
+    #[error("Several parties are selected, and samples can be pushed to one")]
+    NotOne,
+    /// Samples cannot be pushed so.
+    #[error("Cannot push: {0}")]
+    Push(#[from] crate::engine::PushError),
     /// There is no such prompt.
     #[error("Cannot play: {0}")]
     Prompt(#[from] super::prompts::PromptError),

@@ -28,8 +28,8 @@ pub use error::SwitchError;
 pub use party::{Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
-    CALL_ID_MAX, CodecPolicy, Family, MediaGate, Mux, Negotiated, Negotiation, Options,
-    Participants, Playback, RtcpAttributeStyle, TAG_MAX,
+    CALL_ID_MAX, CodecPolicy, Family, IdleChoice, MediaGate, Mux, Negotiated, Negotiation, Options,
+    Participants, Playback, Pushing, RtcpAttributeStyle, TAG_MAX, Track,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
 pub use snapshot::Snapshot;

@@ -9,38 +9,48 @@ use std::time::{Duration, Instant};
 use super::call::CallState;
 use super::negotiate::wake;
 use super::registry::reply_in_time;
-use super::request::{Participants, Playback};
+use super::request::{Participants, Playback, Track};
 use super::{Switch, SwitchError};
 use crate::audio::clip::Clip;
-use crate::audio::mix::Gain;
-use crate::engine::{Change, Payload, Play, PlayId, Sound, StreamIx};
+use crate::engine::{
+    Change, ChangeError, Item, Payload, Play, PlayId, SEQUENCE_MAX, Sound, StreamIx,
+};
 
 /// What ng plays to a leg: one sound at a time, a new one in the place of the one before.
-const PLAYER: PlayId = PlayId(0);
+pub(super) const PLAYER: PlayId = PlayId(0);
 
 impl Switch {
-    /// Plays to the selected parties, in the place of what each of them hears; returns how long
-    /// one round takes. Who cannot be played to is passed over while there are others.
+    /// Plays to the selected parties; returns how long one round of all sounds takes. Who cannot
+    /// be played to is passed over while there are others.
     ///
     /// # Errors
     /// [`SwitchError::UnknownCall`], a selection that fits nobody, [`SwitchError::NoVoice`],
-    /// [`SwitchError::Prompt`], or an overloaded worker.
+    /// [`SwitchError::Prompt`], [`SwitchError::Media`] for no sound or more than [`SEQUENCE_MAX`],
+    /// or an overloaded worker.
     pub async fn play(
         &self,
         call_id: &str,
         who: Participants<'_>,
         playback: &Playback,
     ) -> Result<Duration, SwitchError> {
+        if !(1..=SEQUENCE_MAX).contains(&playback.sounds.len()) {
+            let sounds = playback.sounds.len();
+            return Err(SwitchError::Media(ChangeError::Sequence(sounds)));
+        }
         let rates = self.with_call(call_id, |call| listeners(call, who))?;
-        let mut clips: HashMap<u32, Arc<Clip>> = HashMap::new();
+        let mut loaded: HashMap<u32, Vec<Arc<Clip>>> = HashMap::new();
         for (_, rate_hz) in rates {
-            if let Entry::Vacant(place) = clips.entry(rate_hz) {
-                place.insert(self.prompts.clip_at(&playback.source, rate_hz).await?);
+            if let Entry::Vacant(place) = loaded.entry(rate_hz) {
+                let mut clips = Vec::with_capacity(playback.sounds.len());
+                for track in &playback.sounds {
+                    clips.push(self.prompts.clip_at(&track.source, rate_hz).await?);
+                }
+                place.insert(clips);
             }
         }
         // Meanwhile the call went on: who is there now, in whatever codec, hears it.
         self.with_call(call_id, |call| {
-            let any = clips.values().next();
+            let any = loaded.values().next();
             let mut draft = call.dialogue.clone();
             let mut changes = Vec::new();
             for party in draft.select(who)? {
@@ -48,17 +58,17 @@ impl Switch {
             }
             let woken = changes.len();
             for (listener, rate_hz) in listeners(call, who)? {
-                let Some(clip) = clips.get(&rate_hz).or(any) else {
+                let Some(clips) = loaded.get(&rate_hz).or(any) else {
                     continue;
                 };
-                changes.push(Change::Play(Box::new(play(listener, clip, playback))));
+                changes.push(Change::Play(Box::new(play(listener, clips, playback))));
             }
             let begun = (changes.len() - woken) as u64;
             self.submit_change(call, changes, Vec::new())?;
             call.dialogue = draft;
             self.counters.played.fetch_add(begun, Ordering::Relaxed);
             call.note(Instant::now(), "play media", tag_of(who), None);
-            Ok(any.map_or(Duration::ZERO, |clip| clip.duration()))
+            Ok(any.map_or(Duration::ZERO, |clips| round(clips, playback)))
         })
     }
 
@@ -82,7 +92,7 @@ impl Switch {
             // The worker takes commands in order, so nothing lies between the two.
             let reply = self.registry.worker(call.worker).query(call.key)?;
             let stop = |stream: &StreamIx| Change::StopPlay {
-                listener: *stream,
+                listener: (*stream).into(),
                 id: Some(PLAYER),
             };
             let changes = streams.iter().map(stop).collect();
@@ -103,7 +113,10 @@ impl Switch {
 }
 
 /// The streams of the selected parties that can be played to, and the rate of what each is sent.
-fn listeners(call: &CallState, who: Participants<'_>) -> Result<Vec<(StreamIx, u32)>, SwitchError> {
+pub(super) fn listeners(
+    call: &CallState,
+    who: Participants<'_>,
+) -> Result<Vec<(StreamIx, u32)>, SwitchError> {
     let talk = &call.dialogue;
     let lines = talk.select(who)?.into_iter();
     let lines = lines.flat_map(|party| &talk.parties[party].medias);
@@ -118,21 +131,38 @@ fn listeners(call: &CallState, who: Participants<'_>) -> Result<Vec<(StreamIx, u
     }
 }
 
-fn play(listener: StreamIx, clip: &Arc<Clip>, playback: &Playback) -> Play {
+fn play(listener: StreamIx, clips: &[Arc<Clip>], playback: &Playback) -> Play {
     let once = playback.limit.is_none().then_some(1);
-    Play {
-        id: PLAYER,
-        listener,
+    let sounds = playback.sounds.iter().zip(clips).map(|(track, clip)| Item {
         sound: Sound::Clip(Arc::clone(clip)),
+        times: track.times,
+        limit: track.limit,
+    });
+    Play {
         times: playback.times.or(once),
         limit: playback.limit,
         start: playback.start,
-        gain: Gain::UNITY,
-        overlay: false,
+        gain: playback.gain,
+        layer: playback.layer,
+        ..Play::new(PLAYER, listener, sounds)
     }
 }
 
-fn tag_of(who: Participants<'_>) -> &str {
+/// How long all sounds take once.
+fn round(clips: &[Arc<Clip>], playback: &Playback) -> Duration {
+    let tracks = playback.sounds.iter().zip(clips);
+    let length = |(track, clip): (&Track, &Arc<Clip>)| {
+        let rounds = track.times.map(|times| times.max(1));
+        let whole = rounds.map(|rounds| clip.duration().saturating_mul(rounds));
+        let whole = whole.unwrap_or(Duration::MAX);
+        whole.min(track.limit.unwrap_or(Duration::MAX))
+    };
+    tracks
+        .map(length)
+        .fold(Duration::ZERO, Duration::saturating_add)
+}
+
+pub(super) fn tag_of(who: Participants<'_>) -> &str {
     match who {
         Participants::Tag(tag) => tag,
         Participants::Label(label) => label,

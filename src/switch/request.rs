@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::prompts::Source;
-use crate::engine::{EarlyMedia, LearnPace, Privacy};
+use crate::audio::mix::Gain;
+use crate::engine::{EarlyMedia, Idle, Layer, LearnPace, Privacy};
 
 /// Longest call id, in bytes.
 pub const CALL_ID_MAX: usize = 512;
@@ -125,14 +126,98 @@ impl CodecPolicy {
 /// Something to play to parties of a call.
 #[derive(Clone, Debug)]
 pub struct Playback {
-    /// What.
-    pub source: Source,
+    /// What: one sound, or up to [`SEQUENCE_MAX`](crate::engine::SEQUENCE_MAX) one after another
+    /// without a gap.
+    pub sounds: Vec<Track>,
     /// How often in all, at least once; `None`: once, or over and over where `limit` says how long.
     pub times: Option<u32>,
     /// Longest time in all.
     pub limit: Option<Duration>,
-    /// Where the first round starts.
+    /// Where within the first sound the first round starts.
     pub start: Duration,
+    /// How loud.
+    pub gain: Gain,
+    /// What becomes of what the parties hear otherwise.
+    pub layer: Layer,
+}
+
+impl Playback {
+    /// Plays `sources` once, in the place of what the parties hear.
+    pub fn of(sources: impl IntoIterator<Item = Source>) -> Self {
+        let sounds = sources.into_iter().map(Track::from).collect();
+        Self {
+            sounds,
+            times: None,
+            limit: None,
+            start: Duration::ZERO,
+            gain: Gain::UNITY,
+            layer: Layer::Alone,
+        }
+    }
+}
+
+/// One sound of a [`Playback`].
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// Where it comes from.
+    pub source: Source,
+    /// How often before the next one, at least once; `None`: until its limit.
+    pub times: Option<u32>,
+    /// Longest time of all its rounds.
+    pub limit: Option<Duration>,
+}
+
+impl From<Source> for Track {
+    fn from(source: Source) -> Self {
+        Self {
+            source,
+            times: Some(1),
+            limit: None,
+        }
+    }
+}
+
+/// Samples that an application pushes to a party while they are played.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushing {
+    /// Their sampling rate in Hz: 8,000, 16,000, 24,000 or 48,000.
+    pub rate_hz: u32,
+    /// How much may be pushed ahead: 60 ms to 10 s. What lies there is the reserve against a late
+    /// push, and the delay of what is pushed.
+    pub ahead: Duration,
+    /// How loud.
+    pub gain: Gain,
+    /// What becomes of what the party hears otherwise.
+    pub layer: Layer,
+}
+
+/// What a party is to be sent while there is nothing to hear, once something was played, mixed or
+/// decoded for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleChoice {
+    /// No packets.
+    #[default]
+    Nothing,
+    /// Encoded silence.
+    Silence,
+    /// Noise: as RFC 3389 describes it to a party that accepts that (`CN` in its SDP), encoded to
+    /// others.
+    Noise {
+        /// In −dBov, 0–127: 60 is a quiet line.
+        level: u8,
+    },
+}
+
+impl IdleChoice {
+    /// For a party that accepts comfort noise under the payload type `noise`.
+    pub(super) fn for_party(self, noise: Option<u8>) -> Idle {
+        match (self, noise) {
+            (Self::Nothing, _) => Idle::Nothing,
+            (Self::Silence, _) => Idle::Silence,
+            (Self::Noise { level }, Some(pt)) => Idle::ComfortNoise { pt, level },
+            (Self::Noise { level }, None) => Idle::Noise { level },
+        }
+    }
 }
 
 /// How `a=rtcp` is written.

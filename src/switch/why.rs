@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use crate::engine::{DropReason, EventKind, PlayReport, StreamIx, StreamReport};
+use crate::engine::{DropReason, EventKind, Listener, PlayId, PlayReport, StreamIx, StreamReport};
 
 use super::{LegMedia, Party, Snapshot};
 
@@ -115,10 +115,19 @@ fn describe(kind: EventKind) -> String {
         EventKind::SsrcChanged(ssrc) => format!("new SSRC {ssrc:#010x}"),
         EventKind::SourceChanged(from) => format!("now hears stream {}", from.0),
         EventKind::Progress(progress) => format!("early media: {progress:?}"),
-        EventKind::PlayStarted(id) => format!("playing sound {}", id.0),
-        EventKind::PlayCompleted(play) => format!("sound {} ended, {}", play.id.0, played(play)),
+        EventKind::PlayStarted(id, to) => format!("playing {}", sound(id, to)),
+        EventKind::PlayCompleted(play) => {
+            format!("{} ended, {}", sound(play.id, play.listener), played(play))
+        }
         EventKind::PlayInterrupted(play) => {
-            format!("sound {} was stopped, {}", play.id.0, played(play))
+            format!(
+                "{} was stopped, {}",
+                sound(play.id, play.listener),
+                played(play)
+            )
+        }
+        EventKind::PlayFailed(play) => {
+            format!("{} failed, {}", sound(play.id, play.listener), played(play))
         }
         EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
         EventKind::Stalled => "no packets for two seconds".to_owned(),
@@ -128,7 +137,21 @@ fn describe(kind: EventKind) -> String {
 
 fn played(play: PlayReport) -> String {
     let at = play.position.as_secs_f64();
-    format!("{} frames sent, {at:.2} s into it", play.frames)
+    let mut text = format!("{} frames sent, {at:.2} s into it", play.frames);
+    if play.item > 0 {
+        let _ = write!(text, " (the sound after {} others)", play.item);
+    }
+    if play.missing > 0 {
+        let _ = write!(text, ", {} samples came too late", play.missing);
+    }
+    text
+}
+
+fn sound(id: PlayId, listener: Listener) -> String {
+    match listener {
+        Listener::Leg(_) => format!("sound {}", id.0),
+        Listener::Bridge(bridge) => format!("sound {} to bridge {}", id.0, bridge.0),
+    }
 }
 
 fn state(s: &Snapshot, line: &LegMedia, r: &StreamReport, out: &mut String) {

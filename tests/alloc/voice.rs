@@ -56,14 +56,9 @@ fn voices() -> World {
     world.apply(Change::Bridge(BridgeIx(0), Box::new(bridge)));
     let music = Clip::new(vec![1_000; 8_000], 8_000).unwrap();
     world.apply(Change::Play(Box::new(Play {
-        id: PlayId(1),
-        listener: B,
-        sound: Sound::Clip(Arc::new(music)),
         times: None,
-        limit: None,
-        start: Duration::ZERO,
-        gain: Gain::UNITY,
-        overlay: true,
+        layer: Layer::Over,
+        ..Play::new(PlayId(1), B, [Sound::Clip(Arc::new(music))])
     })));
     world
 }

@@ -129,6 +129,7 @@ fn player(play: &PlayReport) -> Value<'static> {
     let position = i64::try_from(play.position.as_millis()).unwrap_or(i64::MAX);
     Value::dict()
         .with("id", i64::from(play.id.0))
+        .with("item", i64::from(play.item))
         .with("position", position)
         .with("frames", i64::from(play.frames))
 }

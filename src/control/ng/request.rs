@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use crate::audio::tone::{ToneKind, TonePlan};
-use crate::engine::{EarlyMedia, LearnPace, Privacy};
+use crate::engine::{EarlyMedia, LearnPace, Privacy, SEQUENCE_MAX};
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
@@ -320,8 +320,9 @@ pub struct Request<'a> {
     /// `early-media-policy` (ours, not rtpengine's): what the offerer hears before one of those it
     /// calls is chosen.
     pub early_media_policy: Option<EarlyMedia>,
-    /// `file` to play: a path, or an `http` or `https` URL.
-    pub file: Option<Cow<'a, str>>,
+    /// `file` to play: a path, or an `http` or `https` URL; in a list (ours, not rtpengine's) up
+    /// to [`SEQUENCE_MAX`] one after another.
+    pub files: Option<Vec<Cow<'a, str>>>,
     /// `blob`, or `blob64` decoded: a file to play, in the message.
     pub blob: Option<Cow<'a, [u8]>>,
     /// `repeat-times`: how often to play in all.
@@ -570,7 +571,7 @@ impl<'a> Request<'a> {
             sip_message_type: None,
             sip_code: None,
             early_media_policy: None,
-            file: None,
+            files: None,
             blob: None,
             repeat_times: None,
             repeat_duration_ms: None,
@@ -691,10 +692,7 @@ impl<'a> Reader<'a> {
             | Key::CodecTranscode
             | Key::CodecSet => self.codecs(key, value),
             Key::EarlyMediaPolicy => put(&mut request.early_media_policy, early_media(&value)),
-            Key::File => {
-                let file = text(value).filter(|file| (1..=FILE_NAME_MAX).contains(&file.len()));
-                put(&mut request.file, file)
-            }
+            Key::File => put(&mut request.files, files(value)),
             Key::Blob => {
                 let blob = match value {
                     Value::Str(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
@@ -952,6 +950,18 @@ fn is_empty(value: &Value<'_>) -> bool {
         Value::List(list) => list.is_empty(),
         Value::Dict(entries) => entries.is_empty(),
     }
+}
+
+/// One name of a file, or a list of them.
+fn files(value: Value<'_>) -> Option<Vec<Cow<'_, str>>> {
+    let names = match value {
+        Value::List(names) => names,
+        one => vec![one],
+    };
+    let whole = (1..=SEQUENCE_MAX).contains(&names.len());
+    let good = |name: &Cow<'_, str>| (1..=FILE_NAME_MAX).contains(&name.len());
+    let names = names.into_iter().map(|name| text(name).filter(good));
+    names.collect::<Option<Vec<_>>>().filter(|_| whole)
 }
 
 fn text(value: Value<'_>) -> Option<Cow<'_, str>> {

@@ -421,10 +421,13 @@ impl NgService {
     }
 
     async fn play(&self, r: &Request<'_>, call_id: &str) -> Result<Value<'static>, Refused> {
-        let source = match (&r.file, &r.blob) {
-            (Some(file), _) if is_url(file) => Source::Url(file.to_string()),
-            (Some(file), _) => Source::File(PathBuf::from(file.as_ref())),
-            (None, Some(blob)) => Source::Bytes(blob.as_ref().into()),
+        let source = |file: &Cow<'_, str>| match is_url(file) {
+            true => Source::Url(file.to_string()),
+            false => Source::File(PathBuf::from(file.as_ref())),
+        };
+        let playback = match (&r.files, &r.blob) {
+            (Some(files), _) => Playback::of(files.iter().map(source)),
+            (None, Some(blob)) => Playback::of([Source::Bytes(blob.as_ref().into())]),
             (None, None) => {
                 return Err(Refused::Text(
                     "No media to play: file, blob or blob64 is needed".into(),
@@ -433,10 +436,10 @@ impl NgService {
         };
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let playback = Playback {
-            source,
             times: r.repeat_times.map(|times| times.max(1)),
             limit: r.repeat_duration_ms.filter(|limit| *limit > 0).map(ms),
             start: ms(r.start_pos_ms.unwrap_or(0)),
+            ..playback
         };
         let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
         let who = participants(r, tag.as_deref(), label.as_deref())?;

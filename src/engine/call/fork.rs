@@ -47,7 +47,7 @@ impl Call {
         if let (EarlyMedia::Ringback(plan), None) = (policy, chosen) {
             self.play(now, Play::ringback(ix, plan))?;
         } else {
-            self.stop_play(now, ix, Some(RINGBACK))?;
+            self.stop_play(now, ix.into(), Some(RINGBACK))?;
         }
         let stream = self.open_stream(ix)?;
         stream.flags.early_media = true;
@@ -94,7 +94,7 @@ impl Call {
             self.count_branches(listener);
             return Ok(());
         };
-        self.stop_play(now, listener, Some(RINGBACK))?;
+        self.stop_play(now, listener.into(), Some(RINGBACK))?;
         if before != source {
             self.hush_branches(listener, Some(winner));
             self.catch_up(now, listener, winner, mixed);
@@ -166,7 +166,7 @@ impl Call {
             return; // it speaks nothing that we can encode
         };
         // While a prompt is played nobody would hear it.
-        if mouth.players.iter().any(|player| !player.overlay) {
+        if mouth.players.replace() {
             return;
         }
         mouth.recodes = true;

@@ -21,6 +21,7 @@ mod arrive;
 mod change;
 mod fork;
 mod opaque;
+mod play;
 mod rtcp;
 mod timers;
 mod voice;
@@ -254,6 +255,7 @@ impl Call {
                 .iter()
                 .map(|stream| stream.report(self.created))
                 .collect(),
+            playing: self.played_to_bridges(),
             events: self.log.report(self.created),
             events_dropped: self.log.dropped(),
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::play::check_idle;
 use super::{Call, origin};
 use crate::audio::g711;
 use crate::engine::api::*;
@@ -11,9 +12,9 @@ use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
 use crate::engine::stream::count;
 use crate::engine::time::Micros;
 use crate::engine::voice::{
-    BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, Ear, Layers,
-    Member, Mouth, Outbox, PTIME_MS, Play, PlayEnd, PlayId, PlayoutBounds, Via, Voice, VoiceState,
-    convert, rate_of,
+    BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, Ear, Filler,
+    Layers, Member, Mouth, Outbox, PTIME_MS, PlayoutBounds, Via, Voice, VoiceState, convert,
+    rate_of,
 };
 use crate::wire::rtp::RtpPacket;
 
@@ -48,9 +49,12 @@ impl Call {
         let bridge = state.bridge;
         let speechless = voice.speaks.is_none() && state.mouth.is_some();
         if let (Some(mouth), Some(spoken)) = (&mut state.mouth, &voice.speaks) {
-            let respelled = mouth.respell(spoken, voice.idle);
-            let unsaid = respelled.map_err(|_| ChangeError::Codec(ix))?;
-            pass_over(&mut stream.egress, unsaid);
+            if state.config.speaks != voice.speaks {
+                let respelled = mouth.respell(spoken);
+                let unsaid = respelled.map_err(|_| ChangeError::Codec(ix))?;
+                pass_over(&mut stream.egress, unsaid);
+            }
+            mouth.idle.set(voice.idle);
         }
         if state.config.hears != voice.hears || state.config.playout != voice.playout {
             state.ear = None; // made anew, with the new decoders, by the next packet
@@ -58,39 +62,15 @@ impl Call {
         state.config = voice;
         if speechless {
             // It accepts nothing that we could make: nothing is made for it any more.
-            self.stop_play(now, ix, None)?;
+            self.stop_all(now, ix.into());
             self.close_mouth(now, usize::from(ix.0));
         }
         if let Some(bridge) = bridge {
             self.recount_listeners(bridge);
             self.reshape(bridge);
+            self.tell_ended(now, bridge.into());
         }
-        Ok(())
-    }
-
-    pub(super) fn play(&mut self, now: Micros, play: Play) -> Result<(), ChangeError> {
-        let ix = play.listener;
-        let id = play.id;
-        self.open_stream(ix)?;
-        let mouth = self.open_mouth(now, ix)?;
-        mouth.stop(Some(id));
-        mouth.play(play).map_err(|()| ChangeError::Play(ix))?;
-        self.log.push(now, ix, EventKind::PlayStarted(id));
-        self.tell_ended(now, ix);
-        Ok(())
-    }
-
-    pub(super) fn stop_play(
-        &mut self,
-        now: Micros,
-        ix: StreamIx,
-        id: Option<PlayId>,
-    ) -> Result<(), ChangeError> {
-        let voice = self.open_stream(ix)?.voice.as_mut();
-        if let Some(mouth) = voice.and_then(|voice| voice.mouth.as_mut()) {
-            mouth.stop(id);
-            self.tell_ended(now, ix);
-        }
+        self.tell_ended(now, ix.into());
         Ok(())
     }
 
@@ -121,12 +101,14 @@ impl Call {
             self.bridges.resize_with(slot + 1, || None);
         }
         if config.members.is_empty() {
+            self.stop_all(now, ix.into());
             self.bridges[slot] = None;
             return Ok(());
         }
         let bridge = self.bridges[slot].get_or_insert_with(|| Box::new(Bridge::new(now)));
         bridge.configure(config);
         self.reshape(ix);
+        self.tell_ended(now, ix.into());
         Ok(())
     }
 
@@ -244,7 +226,7 @@ impl Call {
     }
 
     /// Nothing is left to be made for a leg: packets are relayed to it again.
-    fn close_mouth(&mut self, now: Micros, ix: usize) {
+    pub(super) fn close_mouth(&mut self, now: Micros, ix: usize) {
         let stream = &mut self.streams[ix];
         if let Some(voice) = &mut stream.voice {
             voice.mouth = None;
@@ -255,21 +237,6 @@ impl Call {
         stream.egress.rest();
         let ix = stream.ix;
         self.schedule_report(now, ix);
-    }
-
-    /// Logs players that have ended.
-    fn tell_ended(&mut self, now: Micros, ix: StreamIx) {
-        let voice = self.streams[usize::from(ix.0)].voice.as_deref_mut();
-        let Some(mouth) = voice.and_then(|voice| voice.mouth.as_deref_mut()) else {
-            return;
-        };
-        for (report, end) in mouth.ended.drain(..) {
-            let kind = match end {
-                PlayEnd::Completed => EventKind::PlayCompleted(report),
-                PlayEnd::Interrupted => EventKind::PlayInterrupted(report),
-            };
-            self.log.push(now, ix, kind);
-        }
     }
 }
 
@@ -460,9 +427,9 @@ impl Call {
         self.say(now, ix, &mut mouth, speaks, &mut space);
         self.hand_back(now, ix, &mut mouth, &mut space);
         self.space = space;
-        let ends = mouth.players.is_empty() && !mouth.recodes;
+        let ends = mouth.players.is_empty() && !mouth.recodes && !mouth.idle.sounds();
         self.give_mouth(ix, mouth);
-        self.tell_ended(now, self.streams[ix].ix);
+        self.tell_ended(now, self.streams[ix].ix.into());
         if ends {
             self.close_mouth(now, ix);
         }
@@ -512,15 +479,30 @@ impl Call {
     ) {
         let n = mouth.frame_samples();
         let pcm = room(&mut space.pcm, n);
-        let audible = mouth.voice_over(pcm, speaks, &mut space.layers) || mouth.fills_silence();
-        let target = self.target(now, ix, mouth).filter(|_| audible);
-        let Some((port, to)) = target else {
+        let audible = mouth.voice_over(pcm, speaks, &mut space.layers);
+        let Some(to) = self.target(now, ix, mouth) else {
+            mouth.idle.interrupt();
             self.streams[ix].egress.pause(mouth.frame_ticks());
             return;
         };
-        let encoded = room(&mut space.encoded, mouth.encoded_max());
-        let len = mouth.encode(pcm, encoded);
-        self.post(now, ix, mouth, port, to, &encoded[..len]);
+        let filler = match audible {
+            true => None,
+            false => Some(mouth.fill_silence(pcm)),
+        };
+        match filler {
+            None | Some(Filler::Samples) => {
+                let encoded = room(&mut space.encoded, mouth.encoded_max());
+                let len = mouth.encode(pcm, encoded);
+                self.post(now, ix, mouth, to, &encoded[..len]);
+            }
+            Some(Filler::Nothing) => self.streams[ix].egress.pause(mouth.frame_ticks()),
+            Some(Filler::Described { pt, payload, len }) => {
+                self.describe_noise(now, ix, mouth, to, (pt, &payload[..len]));
+            }
+        }
+        if audible {
+            mouth.idle.interrupt();
+        }
     }
 
     /// Where a leg's frames go, if it may be sent any now.
@@ -530,14 +512,14 @@ impl Call {
         stream.rtp_target().filter(|_| may)
     }
 
-    /// Queues an encoded frame under the stream's next numbers.
+    /// Queues an encoded frame under the stream's next numbers. An empty one is not sent: its
+    /// codec says that nothing is to be (DTX).
     fn post(
         &mut self,
         now: Micros,
         ix: usize,
-        mouth: &Mouth,
-        port: PortHandle,
-        to: SocketAddr,
+        mouth: &mut Mouth,
+        (port, to): (PortHandle, SocketAddr),
         payload: &[u8],
     ) {
         let random = &mut self.random;
@@ -554,6 +536,28 @@ impl Call {
         stream.egress.sent(payload.len());
         count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
         self.outbox.push(port, to, mouth.pt, &numbers, payload);
+        mouth.players.sent();
+    }
+
+    /// Queues a description of noise in the place of a frame (RFC 3389): no speech, so it has no
+    /// marker, and the first frame behind it has one.
+    fn describe_noise(
+        &mut self,
+        now: Micros,
+        ix: usize,
+        mouth: &Mouth,
+        (port, to): (PortHandle, SocketAddr),
+        (pt, payload): (u8, &[u8]),
+    ) {
+        let random = &mut self.random;
+        let stream = &mut self.streams[ix];
+        let ticks = mouth.frame_ticks();
+        let numbers = stream
+            .egress
+            .noise(now, ticks, mouth.clock_hz(), || origin(random));
+        stream.egress.sent(payload.len());
+        count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
+        self.outbox.push(port, to, pt, &numbers, payload);
     }
 
     /// One frame of a bridge, which was due at `due`: everybody is heard, then everybody hears.
@@ -575,11 +579,18 @@ impl Call {
         bridge.sum_up();
         self.part_ways(&mut bridge);
         let mut space = std::mem::take(&mut self.space);
+        let mut reached = false;
         for seat in 0..bridge.seats.len() {
-            self.say_mixed(now, due, &mut bridge, seat, &mut space);
+            reached |= self.say_mixed(now, due, &mut bridge, seat, &mut space);
         }
         self.space = space;
+        if reached {
+            bridge.players.sent();
+        }
         self.bridges[ix] = Some(bridge);
+        if let Ok(ix) = u8::try_from(ix) {
+            self.tell_ended(now, BridgeIx(ix).into());
+        }
     }
 
     /// Before anything common is encoded: who does not hear it in this frame leaves it.
@@ -592,15 +603,18 @@ impl Call {
             let Some(mouth) = voice.and_then(|voice| voice.mouth.as_mut()) else {
                 continue;
             };
-            let stays =
-                listens && bridge.hears_common(seat) && mouth.takes_whole(bridge.frame_ms());
+            let shared = bridge.hears_any(seat) || !mouth.idle.is_encoded();
+            let stays = listens
+                && shared
+                && bridge.hears_common(seat)
+                && mouth.takes_whole(bridge.frame_ms());
             if mouth.common.is_some() && !stays {
                 bridge.part(seat, mouth);
             }
         }
     }
 
-    /// What one seat of a bridge hears.
+    /// What one seat of a bridge hears. Returns whether it is sent what it hears of the others.
     fn say_mixed(
         &mut self,
         now: Micros,
@@ -608,14 +622,15 @@ impl Call {
         bridge: &mut Bridge,
         seat: usize,
         space: &mut Workspace,
-    ) {
+    ) -> bool {
         let Member {
             stream, listens, ..
         } = bridge.seats[seat].member;
         let ix = usize::from(stream.0);
         let Some(mut mouth) = self.take_mouth(ix) else {
-            return;
+            return false;
         };
+        let reached = listens && self.target(now, ix, &mouth).is_some();
         if let Some(ticks) = mouth.joins(due) {
             pass_over(&mut self.streams[ix].egress, ticks);
             let speaks = listens && bridge.hears_any(seat);
@@ -626,7 +641,8 @@ impl Call {
             }
         }
         self.give_mouth(ix, mouth);
-        self.tell_ended(now, stream);
+        self.tell_ended(now, stream.into());
+        reached
     }
 
     /// Sends what is encoded for all who hear the same; `false`: this mouth cannot have it.
@@ -641,8 +657,9 @@ impl Call {
         let Some(payload) = bridge.common_for(mouth) else {
             return false;
         };
+        mouth.idle.interrupt();
         match target {
-            Some((port, to)) => self.post(now, ix, mouth, port, to, payload),
+            Some(to) => self.post(now, ix, mouth, to, payload),
             None => self.streams[ix].egress.pause(mouth.frame_ticks()),
         }
         true
@@ -769,7 +786,7 @@ fn check_voice(voice: &Voice) -> Result<(), ChangeError> {
     let good = |ptime: u8| PTIME_MS.contains(&ptime) && ptime.is_multiple_of(10);
     match spoken.map(|s| s.ptime_ms).find(|ptime| !good(*ptime)) {
         Some(ptime) => Err(ChangeError::Ptime(ptime)),
-        None => Ok(()),
+        None => check_idle(voice.idle),
     }
 }
 

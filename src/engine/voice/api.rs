@@ -1,21 +1,14 @@
 //! The vocabulary of audio: what legs speak, whom they hear, what is played to them.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use smallvec::SmallVec;
 
 use super::super::api::StreamIx;
-use crate::audio::clip::Clip;
 use crate::audio::codec::CodecConfig;
 use crate::audio::mix::Gain;
 use crate::audio::tone::TonePlan;
 
 /// Most decoders of one party: what it may send that we can decode.
 pub const DECODERS_MAX: usize = 8;
-
-/// Most players that sound at once on one leg or bridge; one more is refused.
-pub const PLAYERS_MAX: usize = 4;
 
 /// Most bridges of one call.
 pub const BRIDGES_MAX: usize = 16;
@@ -103,7 +96,8 @@ impl Default for PlayoutBounds {
     }
 }
 
-/// What a party is sent while there is nothing to hear.
+/// What a party is sent while there is nothing to hear, from the first frame that is made for it
+/// (played, mixed or decoded) until packets are relayed to it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Idle {
     /// No packets; the clock goes on.
@@ -111,6 +105,20 @@ pub enum Idle {
     Nothing,
     /// Encoded silence.
     Silence,
+    /// Encoded white noise, for parties that do not know RFC 3389.
+    Noise {
+        /// In −dBov, 0–127: 60 is a quiet line.
+        level: u8,
+    },
+    /// Comfort noise of RFC 3389: one packet when silence begins, when the level changes, and
+    /// every [`NOISE_UPDATE_US`](super::NOISE_UPDATE_US).
+    ComfortNoise {
+        /// The payload type under which the party accepts it, at the clock rate of what it is
+        /// sent: 13 beside the codecs of 8 kHz.
+        pt: u8,
+        /// In −dBov, 0–127.
+        level: u8,
+    },
 }
 
 /// Index of a bridge inside its call.
@@ -154,47 +162,6 @@ pub struct Edge {
     pub gain: Gain,
 }
 
-/// Name of a player, chosen by who starts it; unique within the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PlayId(pub u32);
-
-/// Something to play to one leg.
-#[derive(Clone, Debug)]
-pub struct Play {
-    /// Its name.
-    pub id: PlayId,
-    /// Who hears it.
-    pub listener: StreamIx,
-    /// What.
-    pub sound: Sound,
-    /// How often in all; `None`: until stopped.
-    pub times: Option<u32>,
-    /// Longest time in all.
-    pub limit: Option<Duration>,
-    /// Where the first round starts.
-    pub start: Duration,
-    /// How loud.
-    pub gain: Gain,
-    /// Over what the leg hears, which is ducked, instead of in its place.
-    pub overlay: bool,
-}
-
-impl Play {
-    /// The tone of [`EarlyMedia::Ringback`].
-    pub(in crate::engine) fn ringback(listener: StreamIx, plan: TonePlan) -> Self {
-        Self {
-            id: RINGBACK,
-            listener,
-            sound: Sound::Tone(plan),
-            times: None,
-            limit: None,
-            start: Duration::ZERO,
-            gain: Gain::UNITY,
-            overlay: false,
-        }
-    }
-}
-
 /// What a listener hears of several branches before one of them is chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum EarlyMedia {
@@ -207,36 +174,4 @@ pub enum EarlyMedia {
     Mix,
     /// None of them, but this tone.
     Ringback(TonePlan),
-}
-
-/// The player of [`EarlyMedia::Ringback`].
-pub const RINGBACK: PlayId = PlayId(u32::MAX);
-
-/// What a player plays.
-#[derive(Clone, Debug)]
-pub enum Sound {
-    /// Decoded audio, shared with everybody who plays it.
-    Clip(Arc<Clip>),
-    /// A tone plan.
-    Tone(TonePlan),
-}
-
-/// A player as it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlayReport {
-    /// Its name.
-    pub id: PlayId,
-    /// Position within the sound.
-    pub position: Duration,
-    /// Frames that were really sent.
-    pub frames: u32,
-}
-
-/// How a player ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlayEnd {
-    /// It played to its end.
-    Completed,
-    /// A command, or the leg's end, stopped it.
-    Interrupted,
 }

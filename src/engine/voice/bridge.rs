@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::api::{BridgeConfig, Edge, Member};
 use super::common::{COMMONS_MAX, Common};
 use super::mouth::{FRAME_SAMPLES_MAX, Mouth};
+use super::players::{Layers, Players};
 use crate::audio::mix::{self, Gain};
 use crate::audio::resample::Resampler;
 use crate::engine::api::StreamIx;
@@ -50,6 +51,21 @@ pub(in crate::engine) struct Bridge {
     common_pcm: Vec<i16>,
     is_mixed: bool,
     commons: SmallVec<[Box<Common>; 1]>,
+    /// What everybody is played who listens: one more talker, whom nobody mutes.
+    pub(in crate::engine) players: Players,
+    /// What they play in this frame, if there is anything.
+    played: bool,
+    played_pcm: Vec<i16>,
+    layers: Layers,
+}
+
+/// One who is heard.
+#[derive(Clone, Copy, Debug)]
+enum Voice {
+    /// The seat, with the gain with which it is heard.
+    Seat(usize, Gain),
+    /// The players.
+    Played,
 }
 
 /// A member with what it takes to hear and be heard.
@@ -89,6 +105,10 @@ impl Bridge {
             common_pcm: Vec::new(),
             is_mixed: false,
             commons: SmallVec::new(),
+            players: Players::new(),
+            played: false,
+            played_pcm: Vec::new(),
+            layers: Layers::default(),
         }
     }
 
@@ -133,6 +153,7 @@ impl Bridge {
         self.common_pcm.resize(n, 0);
         self.heard.clear();
         self.heard.reserve(self.seats.len());
+        self.players.set_rate(rate_hz);
     }
 
     pub(in crate::engine) fn rate_hz(&self) -> u32 {
@@ -193,6 +214,7 @@ impl Bridge {
     pub(in crate::engine) fn sum_up(&mut self) {
         self.is_mixed = false;
         self.commons.iter_mut().for_each(|common| common.begin());
+        self.play();
         self.choose();
         let n = self.frame_samples();
         let at = |ix: usize| &self.pcm[n * ix..n * (ix + 1)];
@@ -210,6 +232,31 @@ impl Bridge {
         for &ix in self.heard.iter().filter(|ix| !is_plain(ix)) {
             mix::add_gain(&mut self.sum, at(ix), self.seats[ix].member.gain);
         }
+        if self.played {
+            mix::add(&mut self.sum, &self.played_pcm);
+        }
+    }
+
+    /// What is played in this frame, and what it leaves of the talkers.
+    fn play(&mut self) {
+        self.played = false;
+        if self.players.are_at_rest() {
+            return;
+        }
+        let n = self.frame_samples();
+        self.played_pcm.resize(n, 0);
+        let replaced = self.players.replace();
+        let ramp = self.players.duck(self.rate_hz);
+        for (seat, own) in self.seats.iter_mut().zip(self.pcm.chunks_mut(n.max(1))) {
+            if replaced {
+                (seat.spoke, seat.heard) = (false, false);
+            } else if seat.spoke {
+                // The same to all, before anybody is taken out of the sum again.
+                ramp.clone().apply(own);
+            }
+        }
+        let (pcm, layers) = (&mut self.played_pcm, &mut self.layers);
+        self.played = self.players.lay_over(pcm, false, layers);
     }
 
     /// Only the loudest stay heard, with a bonus for those who were.
@@ -240,14 +287,16 @@ impl Bridge {
         self.sources(ix).0 > 0
     }
 
-    /// How many a seat hears, and one of them with its gain. O(its exceptions).
-    fn sources(&self, ix: usize) -> (usize, Option<(usize, Gain)>) {
+    /// How many a seat hears, and one of them. O(its exceptions).
+    fn sources(&self, ix: usize) -> (usize, Option<Voice>) {
         let seat = &self.seats[ix];
-        let of = |other: usize| (other, self.seats[other].member.gain);
+        let of = |other: usize| Voice::Seat(other, self.seats[other].member.gain);
+        let played = self.played.then_some(Voice::Played);
         if seat.exceptions.is_empty() {
             let others = self.heard.len() - usize::from(seat.heard);
             let first = self.heard.iter().find(|other| **other != ix);
-            return (others, first.map(|other| of(*other)));
+            let first = played.or_else(|| first.map(|other| of(*other)));
+            return (others + usize::from(self.played), first);
         }
         let is_excepted =
             |other: usize| other == ix || seat.exceptions.iter().any(|(by, _)| *by == other);
@@ -256,7 +305,9 @@ impl Bridge {
             .exceptions
             .iter()
             .filter(|(other, gain)| self.seats[*other].spoke && *gain != Gain::MUTE);
-        let mut all = plainly.map(|other| of(*other)).chain(by_exception.copied());
+        let by_exception = by_exception.map(|(other, gain)| Voice::Seat(*other, *gain));
+        let plainly = plainly.map(|other| of(*other));
+        let mut all = played.into_iter().chain(plainly).chain(by_exception);
         let first = all.next();
         (all.count() + usize::from(first.is_some()), first)
     }
@@ -265,10 +316,13 @@ impl Bridge {
     /// single talker passes as it is, however loud.
     pub(in crate::engine) fn mix_for(&mut self, ix: usize, out: &mut [i16]) {
         let n = self.frame_samples();
-        let (count, first) = self.sources(ix);
-        if let (1, Some((only, gain))) = (count, first) {
-            out.copy_from_slice(&self.pcm[n * only..n * (only + 1)]);
-            return mix::gain(out, gain);
+        match self.sources(ix) {
+            (1, Some(Voice::Seat(only, gain))) => {
+                out.copy_from_slice(&self.pcm[n * only..n * (only + 1)]);
+                return mix::gain(out, gain);
+            }
+            (1, Some(Voice::Played)) => return out.copy_from_slice(&self.played_pcm),
+            _ => {}
         }
         let seat = &self.seats[ix];
         if !seat.exceptions.is_empty() {
@@ -354,7 +408,8 @@ impl Bridge {
         if !std::mem::replace(&mut self.is_mixed, true) {
             let n = self.frame_samples();
             match *self.heard {
-                [only] => {
+                [] if self.played => self.common_pcm.copy_from_slice(&self.played_pcm),
+                [only] if !self.played => {
                     let own = &self.pcm[n * only..n * (only + 1)];
                     self.common_pcm.copy_from_slice(own);
                     mix::gain(&mut self.common_pcm, self.seats[only].member.gain);

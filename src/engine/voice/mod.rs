@@ -5,16 +5,27 @@ mod api;
 mod bridge;
 mod common;
 mod ear;
+mod idle;
 mod mouth;
 mod outbox;
+mod play;
 mod player;
+mod players;
+mod push;
+mod source;
 
 pub use api::*;
 pub(super) use bridge::{Bridge, convert};
 pub use ear::EAR_LIFE_US_MIN;
 pub(super) use ear::{Ear, rate_of};
-pub(super) use mouth::{FRAME_SAMPLES_MAX, Layers, Mouth};
+pub(super) use idle::Filler;
+pub use idle::NOISE_UPDATE_US;
+pub(super) use mouth::{FRAME_SAMPLES_MAX, Mouth};
 pub(super) use outbox::Outbox;
+pub use play::*;
+pub(super) use player::Player;
+pub(super) use players::{Layers, Players};
+pub use push::{PUSH_AHEAD_MAX, PUSH_AHEAD_MIN, PushError, Pushed, Pusher, pushed};
 
 use super::time::Micros;
 use crate::audio::resample::Resampler;

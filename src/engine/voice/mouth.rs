@@ -1,13 +1,9 @@
 //! What a party hears when we make it: frames on its own clock, encoded.
 
-use std::sync::LazyLock;
-
-use smallvec::SmallVec;
-
-use super::api::{Idle, PLAYERS_MAX, Play, PlayEnd, PlayId, PlayReport, Spoken};
-use super::player::Player;
+use super::api::{Idle, Spoken};
+use super::idle::{Filler, IdleSound};
+use super::players::{Layers, Players};
 use crate::audio::codec::{CodecConfig, CodecError, CodecKind, Encoder};
-use crate::audio::mix;
 use crate::engine::api::StreamIx;
 use crate::engine::time::{Micros, ticks};
 
@@ -30,21 +26,6 @@ pub(in crate::engine) fn encoded_max(codec: &CodecConfig, samples: usize) -> usi
 /// place (RFC 4733 §2.1), and its next packet is at most this far away.
 const HUSH_US: u64 = 60_000;
 
-/// How much lower the leg's own audio is under an overlay, in dB.
-const DUCK_DB: f32 = -12.0;
-
-static DUCKED: LazyLock<mix::Gain> = LazyLock::new(|| mix::Gain::from_db(DUCK_DB));
-
-/// How long ducking takes, in samples per kHz: 10 ms.
-const DUCK_RAMP_MS: u32 = 10;
-
-/// Memory in which what is played is laid over each other.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Layers {
-    played: Vec<i16>,
-    sum: Vec<i32>,
-}
-
 /// The frame clock, the encoder and the players of one leg.
 #[derive(Debug)]
 pub(in crate::engine) struct Mouth {
@@ -53,7 +34,7 @@ pub(in crate::engine) struct Mouth {
     clock_hz: u32,
     rate_hz: u32,
     ptime_ms: u8,
-    idle: Idle,
+    pub(in crate::engine) idle: IdleSound,
     /// When the next frame is due; [`Micros::NEVER`] while frames come from a bridge.
     pub(in crate::engine) next_at: Micros,
     /// In a bridge: when its own next frame would have been due, until the bridge has reached it.
@@ -64,9 +45,7 @@ pub(in crate::engine) struct Mouth {
     pub(in crate::engine) recodes: bool,
     /// When a packet last had to be decoded because of its payload type.
     pub(in crate::engine) recoded_at: Option<Micros>,
-    pub(in crate::engine) players: SmallVec<[Box<Player>; 1]>,
-    duck: mix::GainRamp,
-    ducked: bool,
+    pub(in crate::engine) players: Players,
     hushed_until: Micros,
     /// In a bridge whose frames are shorter than this leg's packets: what was mixed so far.
     pending: Vec<i16>,
@@ -80,8 +59,6 @@ pub(in crate::engine) struct Mouth {
     pub(in crate::engine) common: Option<u8>,
     /// Frames it has waited for a common encoder.
     waited: u16,
-    /// Players that ended and have not been told of.
-    pub(in crate::engine) ended: SmallVec<[(PlayReport, PlayEnd); 1]>,
 }
 
 impl Mouth {
@@ -99,15 +76,13 @@ impl Mouth {
             pt: spoken.pt,
             clock_hz: spoken.codec.kind.clock_hz(),
             ptime_ms: spoken.ptime_ms,
-            idle,
+            idle: IdleSound::new(idle),
             next_at,
             joins_at: None,
             source: None,
             recodes: false,
             recoded_at: None,
-            players: SmallVec::new(),
-            duck: mix::GainRamp::new(mix::Gain::UNITY),
-            ducked: false,
+            players: Players::new(),
             hushed_until: Micros::ZERO,
             pending: Vec::new(),
             pending_speaks: false,
@@ -116,7 +91,6 @@ impl Mouth {
             loss: 0,
             common: None,
             waited: 0,
-            ended: SmallVec::new(),
         })
     }
 
@@ -125,11 +99,7 @@ impl Mouth {
     ///
     /// # Errors
     /// The codec cannot be encoded; the mouth is as it was.
-    pub(in crate::engine) fn respell(
-        &mut self,
-        spoken: &Spoken,
-        idle: Idle,
-    ) -> Result<u32, CodecError> {
+    pub(in crate::engine) fn respell(&mut self, spoken: &Spoken) -> Result<u32, CodecError> {
         let encoder = Encoder::new(&spoken.codec)?;
         let unsaid = self.drop_pending();
         self.rate_hz = encoder.pcm_hz();
@@ -138,16 +108,7 @@ impl Mouth {
         (self.codec, self.fresh, self.common) = (spoken.codec, true, None);
         self.clock_hz = spoken.codec.kind.clock_hz();
         self.ptime_ms = spoken.ptime_ms;
-        self.idle = idle;
-        let rate_hz = self.rate_hz;
-        let ended = &mut self.ended;
-        self.players.retain(|player| {
-            let goes_on = player.set_rate(rate_hz);
-            if !goes_on {
-                ended.push((player.report(), PlayEnd::Interrupted));
-            }
-            goes_on
-        });
+        self.players.set_rate(self.rate_hz);
         Ok(unsaid)
     }
 
@@ -252,9 +213,7 @@ impl Mouth {
     pub(in crate::engine) fn takes_whole(&self, frame_ms: u32) -> bool {
         u32::from(self.ptime_ms) == frame_ms
             && self.pending.is_empty()
-            && self.players.is_empty()
-            && !self.ducked
-            && self.duck.is_settled()
+            && self.players.are_at_rest()
     }
 
     pub(in crate::engine) fn codec(&self) -> CodecConfig {
@@ -302,38 +261,10 @@ impl Mouth {
 
     /// Whether the leg's own audio is wanted: it is recoded, or lies under what is played.
     pub(in crate::engine) fn wants_source(&self) -> bool {
-        let replaced = self.players.iter().any(|player| !player.overlay);
-        !replaced && (self.recodes || !self.players.is_empty())
+        !self.players.replace() && (self.recodes || !self.players.is_empty())
     }
 
-    /// Starts to play.
-    ///
-    /// # Errors
-    /// The play comes back: [`PLAYERS_MAX`] sound already, or its rate cannot be converted.
-    pub(in crate::engine) fn play(&mut self, play: Play) -> Result<(), ()> {
-        if self.players.len() >= PLAYERS_MAX {
-            return Err(());
-        }
-        let player = Player::new(play, self.rate_hz).ok_or(())?;
-        self.players.push(Box::new(player));
-        Ok(())
-    }
-
-    /// Stops one player, or all.
-    pub(in crate::engine) fn stop(&mut self, id: Option<PlayId>) -> bool {
-        let before = self.players.len();
-        let ended = &mut self.ended;
-        self.players.retain(|player| {
-            let stops = id.is_none_or(|id| player.id == id);
-            if stops {
-                ended.push((player.report(), PlayEnd::Interrupted));
-            }
-            !stops
-        });
-        self.players.len() < before
-    }
-
-    /// Lays what is played over (or in place of) `pcm`, one frame of the leg's own audio if
+    /// Lays what is played over (or in the place of) `pcm`, one frame of the leg's own audio if
     /// `speaks`. Returns whether there is anything to hear.
     pub(in crate::engine) fn voice_over(
         &mut self,
@@ -341,70 +272,14 @@ impl Mouth {
         speaks: bool,
         memory: &mut Layers,
     ) -> bool {
-        if !speaks {
-            pcm.fill(0);
-        }
-        self.duck_under(pcm);
-        if self.players.is_empty() {
-            return speaks;
-        }
-        let n = pcm.len();
-        if self.players.len() == 1 && !self.players[0].overlay {
-            self.play_alone(pcm);
-            return true;
-        }
-        if self.players.iter().any(|player| !player.overlay) {
-            pcm.fill(0);
-        }
-        memory.played.resize(n, 0);
-        memory.sum.resize(n, 0);
-        let (played, sum) = (&mut memory.played[..], &mut memory.sum[..]);
-        mix::silence(sum);
-        mix::add(sum, pcm);
-        let ended = &mut self.ended;
-        self.players.retain(|player| {
-            let filled = player.fill(played);
-            mix::add(sum, &played[..filled]);
-            player.frames += u32::from(filled > 0);
-            let over = filled < n || player.is_over();
-            if over {
-                ended.push((player.report(), PlayEnd::Completed));
-            }
-            !over
-        });
-        mix::all(sum, pcm);
-        true
+        self.players.duck(self.rate_hz);
+        self.players.lay_over(pcm, speaks, memory)
     }
 
-    /// What the only player plays, as it is.
-    fn play_alone(&mut self, pcm: &mut [i16]) {
-        let Some(player) = self.players.first_mut() else {
-            return;
-        };
-        let filled = player.fill(pcm);
-        pcm[filled..].fill(0);
-        player.frames += u32::from(filled > 0);
-        if filled < pcm.len() || player.is_over() {
-            self.ended.push((player.report(), PlayEnd::Completed));
-            self.players.clear();
-        }
-    }
-
-    fn duck_under(&mut self, pcm: &mut [i16]) {
-        let ducked = self.players.iter().any(|player| player.overlay);
-        let gain = match ducked {
-            true => *DUCKED,
-            false => mix::Gain::UNITY,
-        };
-        if std::mem::replace(&mut self.ducked, ducked) != ducked {
-            self.duck.start(gain, DUCK_RAMP_MS * self.rate_hz / 1_000);
-        }
-        self.duck.apply(pcm);
-    }
-
-    /// Whether a frame with nothing to hear is sent all the same.
-    pub(in crate::engine) fn fills_silence(&self) -> bool {
-        self.idle == Idle::Silence
+    /// What stands for a frame in which there is nothing to hear.
+    pub(in crate::engine) fn fill_silence(&mut self, pcm: &mut [i16]) -> Filler {
+        let period_us = self.period_us();
+        self.idle.fill(pcm, self.rate_hz, period_us)
     }
 
     /// Encodes one frame; 0 bytes: the codec has nothing to send (DTX).

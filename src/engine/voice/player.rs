@@ -1,236 +1,272 @@
-//! One sound on its way to one leg: position, rounds, loudness.
+//! One player: its sounds one after another, round after round, with its loudness and its limits.
 
 use std::time::Duration;
 
-use super::api::{Play, PlayId, PlayReport, Sound};
-use crate::audio::clip::Clip;
-use crate::audio::mix::{Gain, gain};
-use crate::audio::resample::Resampler;
-use crate::audio::tone::ToneGenerator;
+use smallvec::SmallVec;
 
-/// A player on a leg whose frames are at `rate_hz`.
+use super::play::{Item, Layer, Listener, Play, PlayId, PlayReport};
+use super::source::{Source, samples};
+use crate::audio::mix::{Gain, gain};
+
+/// A player for a listener whose frames are at `rate_hz`.
 #[derive(Debug)]
 pub(in crate::engine) struct Player {
     pub(in crate::engine) id: PlayId,
-    source: Source,
-    /// The sound as ordered, for a leg that changes its rate.
-    sound: Sound,
-    rate_hz: u32,
+    listener: Listener,
+    pub(in crate::engine) layer: Layer,
     gain: Gain,
-    pub(in crate::engine) overlay: bool,
-    /// Rounds that are left after this one; `None`: no end.
+    rate_hz: u32,
+    tracks: SmallVec<[Track; 1]>,
+    /// The one that plays.
+    at: usize,
+    /// Rounds of all tracks that are left after this one; `None`: no end.
     rounds_left: Option<u32>,
     /// Samples that may still be played.
     samples_left: u64,
-    /// Samples played at `rate_hz`, the start offset included.
-    samples_played: u64,
     /// Frames that were really sent.
-    pub(in crate::engine) frames: u32,
+    frames: u32,
+    /// It was heard in the frame that is being made.
+    sounded: bool,
 }
 
+/// One sound of the sequence.
 #[derive(Debug)]
-enum Source {
-    Clip {
-        /// Next sample, at the clip's own rate.
-        position: usize,
-        converter: Option<Box<Converter>>,
-    },
-    Tone(Box<ToneGenerator>),
-}
-
-/// From a clip's rate to the leg's.
-#[derive(Debug)]
-struct Converter {
-    resampler: Resampler,
-    from_hz: u32,
-    to_hz: u32,
-}
-
-impl Converter {
-    fn new(from_hz: u32, to_hz: u32) -> Option<Self> {
-        Some(Self {
-            resampler: Resampler::new(from_hz, to_hz)?,
-            from_hz,
-            to_hz,
-        })
-    }
+struct Track {
+    source: Source,
+    /// Samples that it may play, and still may in this round.
+    limit: u64,
+    samples_left: u64,
 }
 
 impl Player {
-    /// `None` if the clip's rate is none that we convert.
+    /// `None` if the rate of a sound is none that we convert.
     pub(in crate::engine) fn new(play: Play, rate_hz: u32) -> Option<Self> {
-        let samples_left = play.limit.map_or(u64::MAX, |limit| samples(limit, rate_hz));
-        let source = Source::new(&play.sound, play.start, rate_hz)?;
+        let mut times = play.times;
+        let only = play.sounds.len() == 1;
+        let mut tracks: SmallVec<[Track; 1]> = SmallVec::with_capacity(play.sounds.len());
+        for mut item in play.sounds {
+            if only && item.limit.is_none() && item.times == Some(1) {
+                // Rounds of one clip: it goes on in the middle of a conversion.
+                item.times = times.replace(1);
+            }
+            tracks.push(Track::new(item, rate_hz)?);
+        }
+        tracks.first_mut()?.rewind(play.start);
         Some(Self {
             id: play.id,
-            source,
-            sound: play.sound,
-            rate_hz,
+            listener: play.listener,
+            layer: play.layer,
             gain: play.gain,
-            overlay: play.overlay,
-            rounds_left: play.times.map(|times| times.saturating_sub(1)),
-            samples_left,
-            samples_played: samples(play.start, rate_hz),
+            rate_hz,
+            tracks,
+            at: 0,
+            rounds_left: times.map(|times| times.saturating_sub(1)),
+            samples_left: play.limit.map_or(u64::MAX, |limit| samples(limit, rate_hz)),
             frames: 0,
+            sounded: false,
         })
     }
 
-    /// Goes on at another rate, after the leg changed its codec. `false` if that cannot be.
+    /// Goes on at another rate, after its listener changed it. `false` if that cannot be.
     pub(in crate::engine) fn set_rate(&mut self, rate_hz: u32) -> bool {
         if rate_hz == self.rate_hz {
             return true;
         }
-        let Some(source) = Source::new(&self.sound, self.position(), rate_hz) else {
-            return false;
-        };
-        if self.samples_left != u64::MAX {
-            self.samples_left =
-                self.samples_left * u64::from(rate_hz) / u64::from(self.rate_hz.max(1));
+        let from_hz = std::mem::replace(&mut self.rate_hz, rate_hz);
+        let limits = self
+            .tracks
+            .iter_mut()
+            .flat_map(|track| [&mut track.limit, &mut track.samples_left]);
+        for left in limits.chain([&mut self.samples_left]) {
+            if *left != u64::MAX {
+                *left = left.saturating_mul(u64::from(rate_hz)) / u64::from(from_hz.max(1));
+            }
         }
-        self.samples_played =
-            self.samples_played * u64::from(rate_hz) / u64::from(self.rate_hz.max(1));
-        (self.source, self.rate_hz) = (source, rate_hz);
-        true
+        self.tracks
+            .iter_mut()
+            .all(|track| track.source.set_rate(rate_hz))
     }
 
     /// Writes the next samples and returns how many there were; fewer than asked: it has ended.
     pub(in crate::engine) fn fill(&mut self, out: &mut [i16]) -> usize {
         let most = usize::try_from(self.samples_left).unwrap_or(usize::MAX);
         let wanted = out.len().min(most);
-        let out = &mut out[..wanted];
-        let filled = match &mut self.source {
-            // A plan that ended within a frame filled the rest of it with silence.
-            Source::Tone(tone) if tone.is_finished() => 0,
-            Source::Tone(tone) => {
-                tone.fill(out);
-                out.len()
+        let (mut filled, mut empty) = (0, 0);
+        while filled < wanted {
+            let written = self.tracks[self.at].fill(&mut out[filled..wanted]);
+            filled += written;
+            // A round in which no track has a sample is the last: more would be as empty.
+            empty = if written > 0 { 0 } else { empty + 1 };
+            if filled < wanted && (empty > self.tracks.len() || !self.advance()) {
+                break;
             }
-            Source::Clip {
-                position,
-                converter,
-            } => {
-                let Sound::Clip(clip) = &self.sound else {
-                    return 0;
-                };
-                fill_rounds(clip, position, converter, &mut self.rounds_left, out)
-            }
-        };
+        }
         gain(&mut out[..filled], self.gain);
         self.samples_left = self.samples_left.saturating_sub(filled as u64);
-        self.samples_played += filled as u64;
+        self.sounded = filled > 0;
         filled
+    }
+
+    /// On to the next track, or to the next round.
+    fn advance(&mut self) -> bool {
+        if self.at + 1 < self.tracks.len() {
+            self.at += 1;
+            return true;
+        }
+        match &mut self.rounds_left {
+            Some(0) => return false,
+            Some(rounds) => *rounds -= 1,
+            None => {}
+        }
+        self.at = 0;
+        for track in &mut self.tracks {
+            track.rewind(Duration::ZERO);
+        }
+        true
     }
 
     /// Nothing is left to play: a sound of whole frames ends with its last one, and not with a
     /// silent one after it.
     pub(in crate::engine) fn is_over(&self) -> bool {
-        let played = match (&self.source, &self.sound) {
-            (Source::Tone(tone), _) => tone.is_finished(),
-            (Source::Clip { position, .. }, Sound::Clip(clip)) => {
-                *position == clip.samples().len() && self.rounds_left == Some(0)
-            }
-            (Source::Clip { .. }, Sound::Tone(_)) => false,
-        };
-        played || self.samples_left == 0
+        let played = || self.tracks[self.at..].iter().all(Track::is_over);
+        self.samples_left == 0 || (self.rounds_left == Some(0) && played())
+    }
+
+    /// Whether it was heard in the frame that is being made; says so once.
+    pub(in crate::engine) fn take_sounded(&mut self) -> bool {
+        std::mem::take(&mut self.sounded)
+    }
+
+    /// The frame that is being made was really sent.
+    pub(in crate::engine) fn sent(&mut self) {
+        self.frames = self.frames.saturating_add(u32::from(self.take_sounded()));
     }
 
     pub(in crate::engine) fn report(&self) -> PlayReport {
+        let missing = self.tracks.iter().map(|track| track.source.missing());
         PlayReport {
             id: self.id,
-            position: self.position(),
+            listener: self.listener,
+            item: u16::try_from(self.at).unwrap_or(u16::MAX),
+            position: self.tracks[self.at].source.position(),
             frames: self.frames,
+            missing: missing.fold(0, u32::saturating_add),
         }
     }
+}
 
-    /// Position within the current round.
-    fn position(&self) -> Duration {
-        match (&self.source, &self.sound) {
-            (Source::Clip { position, .. }, Sound::Clip(clip)) => {
-                let us = *position as u64 * 1_000_000 / u64::from(clip.rate_hz().max(1));
-                Duration::from_micros(us)
+impl Track {
+    fn new(item: Item, rate_hz: u32) -> Option<Self> {
+        let limit = item.limit.map_or(u64::MAX, |limit| samples(limit, rate_hz));
+        Some(Self {
+            source: Source::new(item.sound, item.times, rate_hz)?,
+            limit,
+            samples_left: limit,
+        })
+    }
+
+    fn rewind(&mut self, start: Duration) {
+        self.samples_left = self.limit;
+        self.source.rewind(start);
+    }
+
+    fn fill(&mut self, out: &mut [i16]) -> usize {
+        let most = usize::try_from(self.samples_left).unwrap_or(usize::MAX);
+        let wanted = out.len().min(most);
+        let filled = self.source.fill(&mut out[..wanted]);
+        self.samples_left = self.samples_left.saturating_sub(filled as u64);
+        filled
+    }
+
+    fn is_over(&self) -> bool {
+        self.samples_left == 0 || self.source.is_over()
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "test data is built from small counts"
+)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::audio::clip::Clip;
+    use crate::engine::api::StreamIx;
+    use crate::engine::voice::play::Sound;
+
+    fn clip(samples: usize, value: i16) -> Sound {
+        Sound::Clip(Arc::new(Clip::new(vec![value; samples], 8_000).unwrap()))
+    }
+
+    fn play<const N: usize>(sounds: [Sound; N]) -> Play {
+        Play::new(PlayId(1), StreamIx(0), sounds)
+    }
+
+    /// Frames until it ends, with how many samples of the last one it filled.
+    fn drained(player: &mut Player, frame: usize) -> Vec<i16> {
+        let mut all = Vec::new();
+        for _ in 0..10_000 {
+            let mut pcm = vec![0; frame];
+            let filled = player.fill(&mut pcm);
+            all.extend_from_slice(&pcm[..filled]);
+            if filled < frame || player.is_over() {
+                return all;
             }
-            _ => Duration::from_micros(
-                self.samples_played * 1_000_000 / u64::from(self.rate_hz.max(1)),
-            ),
         }
+        panic!("it does not end");
     }
-}
 
-impl Source {
-    fn new(sound: &Sound, start: Duration, rate_hz: u32) -> Option<Self> {
-        match sound {
-            Sound::Tone(plan) => {
-                let mut tone = ToneGenerator::new(plan.clone(), rate_hz)?;
-                tone.seek_ms(u64::try_from(start.as_millis()).unwrap_or(u64::MAX));
-                Some(Self::Tone(Box::new(tone)))
-            }
-            Sound::Clip(clip) => {
-                let converter = if clip.rate_hz() == rate_hz {
-                    None
-                } else {
-                    Some(Box::new(Converter::new(clip.rate_hz(), rate_hz)?))
-                };
-                let position = usize::try_from(samples(start, clip.rate_hz())).ok()?;
-                Some(Self::Clip {
-                    position: position.min(clip.samples().len()),
-                    converter,
-                })
-            }
+    #[test]
+    fn sounds_follow_each_other_to_the_sample() {
+        let mut sequence = play([clip(33, 1), clip(1, 2), clip(500, 3)]);
+        sequence.sounds[0].times = Some(3);
+        sequence.sounds[2].limit = Some(Duration::from_micros(5_000));
+        sequence.times = Some(2);
+        sequence.start = Duration::from_micros(1_000);
+        let mut player = Player::new(sequence, 8_000).unwrap();
+        let all = drained(&mut player, 80);
+        let round = |first: usize| [vec![1; first], vec![2], vec![3; 40]].concat();
+        assert_eq!(all, [round(91), round(99)].concat());
+        assert_eq!(player.report().item, 2);
+    }
+
+    #[test]
+    fn a_joint_of_different_rates_has_no_gap() {
+        let wide = Sound::Clip(Arc::new(Clip::new(vec![500; 4_801], 48_000).unwrap()));
+        let mut player = Player::new(play([clip(803, 500), wide, clip(7, 500)]), 24_000).unwrap();
+        let all = drained(&mut player, 480);
+        assert_eq!(all.len(), 803 * 3 + 2_400 + 21);
+        // Each joint bends what lies next to it, as every beginning and end does.
+        let joints = [0, 803 * 3, 803 * 3 + 2_400, all.len()];
+        let inside = |n: usize| joints.iter().all(|joint| n.abs_diff(*joint) > 96);
+        let steady = (0..all.len()).filter(|n| inside(*n)).map(|n| all[n]);
+        assert!(steady.into_iter().all(|value| (498..=502).contains(&value)));
+    }
+
+    #[test]
+    fn a_sequence_without_a_sample_ends_though_it_has_no_end() {
+        let mut sequence = play([clip(100, 1), clip(100, 2)]);
+        for item in &mut sequence.sounds {
+            item.limit = Some(Duration::ZERO);
         }
+        sequence.times = None;
+        let mut player = Player::new(sequence, 8_000).unwrap();
+        assert_eq!(player.fill(&mut [0; 160]), 0);
+        assert!(Player::new(play([]), 8_000).is_none());
     }
-}
 
-/// Samples of a time span.
-fn samples(span: Duration, rate_hz: u32) -> u64 {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    micros.saturating_mul(u64::from(rate_hz)) / 1_000_000
-}
-
-/// Plays round after round until `out` is full or no round is left.
-fn fill_rounds(
-    clip: &Clip,
-    position: &mut usize,
-    converter: &mut Option<Box<Converter>>,
-    rounds_left: &mut Option<u32>,
-    out: &mut [i16],
-) -> usize {
-    let sound = clip.samples();
-    let mut filled = 0;
-    while filled < out.len() && !sound.is_empty() {
-        if *position == sound.len() {
-            match rounds_left {
-                Some(0) => break,
-                Some(rounds) => *rounds -= 1,
-                None => {}
-            }
-            *position = 0;
-        }
-        let (taken, written) = match converter {
-            None => copy(&sound[*position..], &mut out[filled..]),
-            Some(converter) => convert(converter, &sound[*position..], &mut out[filled..]),
-        };
-        *position += taken;
-        filled += written;
-        if taken == 0 && written == 0 {
-            break;
-        }
+    #[test]
+    fn limits_and_positions_survive_a_change_of_rate() {
+        let mut sequence = play([clip(800, 9), clip(8_000, 9)]);
+        sequence.limit = Some(Duration::from_millis(500));
+        let mut player = Player::new(sequence, 8_000).unwrap();
+        player.fill(&mut [0; 1_600]);
+        assert!(player.set_rate(16_000));
+        let report = player.report();
+        assert_eq!((report.item, report.position.as_millis()), (1, 100));
+        assert_eq!(drained(&mut player, 320).len(), 16_000 * 3 / 10);
+        assert!(!player.set_rate(11_025));
     }
-    filled
-}
-
-fn copy(sound: &[i16], out: &mut [i16]) -> (usize, usize) {
-    let n = sound.len().min(out.len());
-    out[..n].copy_from_slice(&sound[..n]);
-    (n, n)
-}
-
-/// Converts as much of the sound as gives what fits into `out`.
-fn convert(converter: &mut Converter, sound: &[i16], out: &mut [i16]) -> (usize, usize) {
-    let fits = out.len() * converter.from_hz as usize / converter.to_hz as usize;
-    let mut taken = sound.len().min(fits.max(1));
-    while taken > 0 && converter.resampler.output_len(taken) > out.len() {
-        taken -= 1;
-    }
-    let written = converter.resampler.process(&sound[..taken], out);
-    (taken, written)
 }

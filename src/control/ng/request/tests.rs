@@ -625,7 +625,7 @@ fn what_to_play_is_read() {
         Request::decode(text.as_bytes()).1.map(|r| {
             let blob = r.blob.as_ref().map(|blob| blob.to_vec());
             (
-                r.file.as_ref().map(ToString::to_string),
+                r.files.as_ref().map(|files| files.join("|")),
                 blob,
                 r.repeat_times,
                 r.warning(),
@@ -662,4 +662,17 @@ fn what_to_play_is_read() {
     let name = |len: usize| format!(r#","file":"{}""#, "x".repeat(len));
     assert!(play(&name(FILE_NAME_MAX)).unwrap().0.is_some());
     assert!(play(&name(FILE_NAME_MAX + 1)).unwrap().0.is_none());
+    let listed = |count: usize, last: &str| {
+        let names = [vec!["\"a\""; count - 1], vec![last]].concat().join(",");
+        let (files, _, _, warning) = play(&format!(r#","file":[{names}]"#)).unwrap();
+        (files.map(|files| files.len()), warning.is_some())
+    };
+    assert_eq!(listed(2, r#""b.wav""#), (Some("a|b.wav".len()), false));
+    assert_eq!(
+        listed(SEQUENCE_MAX, r#""b""#),
+        (Some(2 * SEQUENCE_MAX - 1), false)
+    );
+    assert_eq!(listed(SEQUENCE_MAX + 1, r#""b""#), (None, true));
+    assert_eq!(listed(2, "{}"), (None, true));
+    assert!(play(r#","file":[]"#).unwrap().0.is_none());
 }
