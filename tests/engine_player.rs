@@ -495,6 +495,42 @@ fn a_leg_alone_hears_its_idle_sound_between_prompts_and_packets_when_they_come()
 }
 
 #[test]
+fn a_listener_without_comfort_noise_hears_what_its_peer_described() {
+    let mut world = world(2);
+    link(&mut world, A, B);
+    let noise = PayloadType {
+        pt: 13,
+        out: 96,
+        clock_hz: 8_000,
+        silence: None,
+        event: false,
+        via: Via::Decode,
+    };
+    let speech = PayloadType { pt: 96, ..noise };
+    world.apply(Change::PayloadTypes(
+        A,
+        [speech, noise].into_iter().collect(),
+    ));
+    talk(&mut world, 0, 50, &[1_000]);
+    for n in 50..150_u32 {
+        // The peer falls silent: it describes its noise now and then, and sends nothing else.
+        if (n - 50) % 10 == 0 {
+            let number = 50 + (n - 50) / 10;
+            world.hear(A, &rtp(13, number as u16, n * 160, 1, &[40]));
+        }
+        world.wait(20);
+    }
+    let received = world.received(B);
+    assert_one_clock(&received);
+    let late: Vec<i16> = received[100..].iter().flat_map(|(_, s)| l16(s)).collect();
+    assert!(received.len() > 140, "{}", received.len());
+    assert!(received.iter().all(|(_, s)| s.pt() == 96));
+    let power: f64 = late.iter().map(|s| f64::from(*s).powi(2)).sum();
+    let level = 20.0 * ((power / late.len() as f64).sqrt() / 32_768.0).log10();
+    assert!((-42.0..-38.0).contains(&level), "{level} dBov");
+}
+
+#[test]
 fn levels_and_numbers_of_noise_are_bounded() {
     let mut world = world(1);
     for (idle, expected) in [

@@ -14,7 +14,7 @@ use crate::engine::time::Micros;
 use crate::engine::voice::{
     BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, Ear, Filler,
     Layers, Member, Mouth, Outbox, PTIME_MS, PlayoutBounds, Via, Voice, VoiceState, convert,
-    rate_of,
+    is_noise, rate_of,
 };
 use crate::wire::rtp::RtpPacket;
 
@@ -249,6 +249,10 @@ impl Call {
             return;
         };
         let Some(rate_hz) = rate_of(&voice.config, header.pt) else {
+            // Comfort noise is heard by the ear that heard the speech before it.
+            if let Some(ear) = voice.ear.as_mut().filter(|_| is_noise(header.pt)) {
+                ear.insert(now, &info_of(packet), packet.payload());
+            }
             return;
         };
         let ear = voice.ear.as_ref();

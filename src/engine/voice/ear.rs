@@ -89,3 +89,8 @@ pub(in crate::engine) fn rate_of(voice: &Voice, pt: u8) -> Option<u32> {
     let heard = voice.hears.iter().find(|heard| heard.pt == pt)?;
     Some(heard.codec.pcm_hz())
 }
+
+/// Whether a payload type describes noise (RFC 3389).
+pub(in crate::engine) fn is_noise(pt: u8) -> bool {
+    pt == COMFORT_NOISE_PT
+}

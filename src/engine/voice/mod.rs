@@ -17,7 +17,7 @@ mod source;
 pub use api::*;
 pub(super) use bridge::{Bridge, convert};
 pub use ear::EAR_LIFE_US_MIN;
-pub(super) use ear::{Ear, rate_of};
+pub(super) use ear::{Ear, is_noise, rate_of};
 pub(super) use idle::Filler;
 pub use idle::NOISE_UPDATE_US;
 pub(super) use mouth::{FRAME_SAMPLES_MAX, Mouth};
