@@ -12,6 +12,7 @@ mod negotiate;
 mod party;
 mod playing;
 pub mod prompts;
+mod pushing;
 mod registry;
 mod request;
 mod site;

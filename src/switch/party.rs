@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
-use super::request::{Family, MediaGate};
+use super::request::{Family, IdleChoice, MediaGate};
 use crate::engine::{
     EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
 };
@@ -46,6 +46,8 @@ pub struct Party {
     pub early: Option<EarlyMedia>,
     /// How often one of those it calls was chosen.
     pub choices: u32,
+    /// What it is sent while there is nothing to hear, by command.
+    pub idle: IdleChoice,
 }
 
 impl Party {
@@ -66,6 +68,7 @@ impl Party {
             gates: Gates::default(),
             early: None,
             choices: 0,
+            idle: IdleChoice::default(),
         }
     }
 
@@ -163,6 +166,10 @@ pub struct LegMedia {
     pub speaks: Option<Spoken>,
     /// The engine knows what it speaks and hears: it is recoded, played to, mixed or forked.
     pub voiced: bool,
+    /// The payload type under which it accepts comfort noise beside that.
+    pub noise: Option<u8>,
+    /// What it is sent while there is nothing to hear.
+    pub idle: IdleChoice,
     /// What it may send, and how that gets to its peer.
     pub types: SmallVec<[PayloadType; 4]>,
     /// Direction by its own SDP.
@@ -228,6 +235,8 @@ impl LegMedia {
             numbers: Vec::new(),
             speaks: None,
             voiced: false,
+            noise: None,
+            idle: IdleChoice::default(),
             types: SmallVec::new(),
             remote: None,
             direction: media.direction,

@@ -3,9 +3,8 @@
 
 use smallvec::SmallVec;
 
-use super::voices::{self, Side, Types, kind_of};
+use super::voices::{self, Side, Speech, Types, kind_of};
 use crate::audio::codec::CodecKind;
-use crate::engine::Voice;
 use crate::switch::dialogue::{Offer, SentOn};
 use crate::switch::request::CodecPolicy;
 use crate::wire::sdp::{
@@ -22,7 +21,7 @@ pub(super) struct Settled {
     /// What the offerer and the answerer may send.
     pub(super) types: [Types; 2],
     /// What they speak, where it is audio that is read.
-    pub(super) voices: Option<[Voice; 2]>,
+    pub(super) voices: Option<[Speech; 2]>,
 }
 
 /// What becomes of a codec of an offer.
@@ -461,7 +460,7 @@ pub(super) fn before_answer(
     line: &Media,
     sent: &PtMap,
     on: &SentOn,
-) -> [(Types, Voice); 2] {
+) -> [(Types, Speech); 2] {
     let usable = on.passing | on.spare;
     let is_usable = |codec: &&Codec| usable & (1 << codec.pt) != 0;
     let a: Vec<&Codec> = line.codecs.iter().filter(is_usable).collect();
@@ -489,10 +488,8 @@ pub(super) fn before_answer(
         .map(|codec| voices::relay(codec.pt, sent.get(codec.pt), codec))
         .collect();
     let voice_of_a = a.voice_of_all();
-    let voice_of_b = Voice {
-        speaks: None,
-        ..b.voice(&from_b, |pt| on.told.iter().find(|told| told.pt == pt))
-    };
+    let mut voice_of_b = b.voice(&from_b, |pt| on.told.iter().find(|told| told.pt == pt));
+    (voice_of_b.voice.speaks, voice_of_b.noise) = (None, None);
     [(from_a, voice_of_a), (from_b, voice_of_b)]
 }
 

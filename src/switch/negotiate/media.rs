@@ -4,11 +4,11 @@ use smallvec::SmallVec;
 
 use super::branches::Standing;
 use super::codecs::Settled;
-use super::voices::{Types, relayed};
+use super::voices::{Speech, Types, relayed};
 use super::{Desk, Plan};
 use crate::engine::{
     Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX, StreamConfig, StreamIx,
-    Via, Voice,
+    Via,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
@@ -138,6 +138,7 @@ fn open_line(
         advertised: pair.lease.advertised().ip(),
         payload,
         transport: media.transport.as_str().into(),
+        idle: owner.idle,
         ..LegMedia::rejected(media, pair.lease.local(), terms.privacy)
     };
     plan.changes.push(Change::AddStream(StreamConfig {
@@ -231,15 +232,16 @@ pub(super) fn give_voice(
     line: &mut LegMedia,
     plan: &mut Plan,
     types: Types,
-    voice: Option<Voice>,
+    speech: Option<Speech>,
     needed: bool,
 ) {
     let Some(stream) = line.stream else { return };
-    if let Some(voice) = voice {
-        line.speaks = voice.speaks;
+    if let Some(Speech { mut voice, noise }) = speech {
+        (line.speaks, line.noise) = (voice.speaks, noise);
         line.voiced |= needed;
         // A leg that only relays has no ear and no voice, and does not pay for them.
         if line.voiced {
+            voice.idle = line.idle.for_party(noise);
             plan.changes.push(Change::Voice(stream, Box::new(voice)));
         }
     }

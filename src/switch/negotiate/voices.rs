@@ -18,6 +18,9 @@ pub(super) type Types = SmallVec<[PayloadType; 4]>;
 /// Milliseconds per packet where nobody says.
 const PTIME_DEFAULT_MS: u16 = 20;
 
+/// Clock of comfort noise under its static number (RFC 3389 section 4).
+const NOISE_HZ: u32 = 8_000;
+
 /// Rates of the audio inside Opus: telephone quality, and wideband.
 const OPUS_HZ: [u32; 2] = [8_000, 16_000];
 
@@ -161,7 +164,7 @@ impl<'a> Side<'a> {
         &self,
         types: &[PayloadType],
         codec: impl Fn(u8) -> Option<&'c Codec>,
-    ) -> Voice {
+    ) -> Speech {
         // What has to be decoded comes first, as decoders are few.
         let decoded = types.iter().filter(|kind| kind.via == Via::Decode);
         let others = types.iter().filter(|kind| kind.via != Via::Decode);
@@ -171,7 +174,7 @@ impl<'a> Side<'a> {
     }
 
     /// What the engine is told of it, where it may send all it accepts.
-    pub(super) fn voice_of_all(&self) -> Voice {
+    pub(super) fn voice_of_all(&self) -> Speech {
         let heard = self.codecs.iter();
         let heard = heard.filter_map(|codec| self.heard(codec.pt, codec));
         self.voice_of(heard.take(DECODERS_MAX).collect())
@@ -182,14 +185,39 @@ impl<'a> Side<'a> {
         Some(Heard { pt, codec })
     }
 
-    fn voice_of(&self, hears: SmallVec<[Heard; 2]>) -> Voice {
-        Voice {
+    fn voice_of(&self, hears: SmallVec<[Heard; 2]>) -> Speech {
+        let voice = Voice {
             hears,
             speaks: self.speaks(),
             playout: PlayoutBounds::default(),
             idle: Idle::Nothing,
-        }
+        };
+        let noise = voice.speaks.and_then(|spoken| self.noise(&spoken));
+        Speech { voice, noise }
     }
+
+    /// Under which number it accepts comfort noise, at the clock of what it is sent: between two
+    /// clocks a timestamp would mean two things (RFC 3389 section 4).
+    fn noise(&self, spoken: &Spoken) -> Option<u8> {
+        let clock_hz = spoken.codec.kind.clock_hz();
+        let mut noises = self
+            .codecs
+            .iter()
+            .filter(|codec| codec.encoding() == Encoding::ComfortNoise);
+        // The static number needs no rtpmap, which would say its clock.
+        let fits = |codec: &&&Codec| match codec.clock_hz {
+            0 => clock_hz == NOISE_HZ,
+            own => own == clock_hz,
+        };
+        noises.find(fits).map(|codec| codec.pt)
+    }
+}
+
+/// What a party speaks, and under which number it accepts comfort noise beside it.
+#[derive(Clone)]
+pub(super) struct Speech {
+    pub(super) voice: Voice,
+    pub(super) noise: Option<u8>,
 }
 
 /// Tells the engine what a party speaks and hears, where it does not know: it has to before the
@@ -208,9 +236,11 @@ pub(in crate::switch) fn wake(party: &mut Party) -> impl Iterator<Item = Change>
 fn voice_of_line(line: &LegMedia) -> Voice {
     let wide = |spoken: Spoken| spoken.codec.pcm_hz() > OPUS_HZ[0];
     let wide = line.speaks.is_none_or(wide);
+    let side = Side::new(line.numbers.iter().collect(), None, wide);
     Voice {
         speaks: line.speaks,
-        ..Side::new(line.numbers.iter().collect(), None, wide).voice_of_all()
+        idle: line.idle.for_party(line.noise),
+        ..side.voice_of_all().voice
     }
 }
 
