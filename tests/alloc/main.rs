@@ -9,6 +9,7 @@ mod codec;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
 mod fork;
+mod playing;
 mod playout;
 mod voice;
 
