@@ -80,6 +80,11 @@ fn codecs(c: &mut Criterion) {
     ] {
         coded(c, name, CodecConfig::new(kind));
     }
+    let narrow = CodecConfig {
+        g722_hz: 8_000,
+        ..CodecConfig::new(CodecKind::G722)
+    };
+    coded(c, "g722-8000", narrow);
     for pcm_hz in [8_000, 16_000, 48_000] {
         let kind = CodecKind::Opus;
         for complexity in [0, 5, 9] {
@@ -88,7 +93,11 @@ fn codecs(c: &mut Criterion) {
                 ..OpusConfig::at(pcm_hz)
             };
             let name = format!("opus-{pcm_hz}-complexity-{complexity}");
-            coded(c, &name, CodecConfig { kind, opus });
+            let config = CodecConfig {
+                opus,
+                ..CodecConfig::new(kind)
+            };
+            coded(c, &name, config);
         }
     }
 }

@@ -311,9 +311,11 @@ pub fn opus_payload(data: &[u8]) {
         return;
     };
     let pcm_hz = [8_000, 16_000, 24_000, 48_000][usize::from(rate & 3)];
-    let kind = CodecKind::Opus;
-    let opus = OpusConfig::at(pcm_hz);
-    let Ok(mut decoder) = Decoder::new(&CodecConfig { kind, opus }) else {
+    let config = CodecConfig {
+        opus: OpusConfig::at(pcm_hz),
+        ..CodecConfig::new(CodecKind::Opus)
+    };
+    let Ok(mut decoder) = Decoder::new(&config) else {
         return;
     };
     let longest = (pcm_hz / 1_000 * PACKET_MS_MAX) as usize;

@@ -114,8 +114,8 @@ impl Phone {
 /// Opus as a phone runs it: wideband.
 fn config(kind: CodecKind) -> CodecConfig {
     CodecConfig {
-        kind,
         opus: OpusConfig::at(16_000),
+        ..CodecConfig::new(kind)
     }
 }
 

@@ -118,46 +118,6 @@ impl CodecKind {
             _ => self.clock_hz(),
         }
     }
-
-    /// Octets and samples that belong together, other than in Opus.
-    fn unit(self) -> (usize, usize) {
-        match self {
-            Self::Pcmu | Self::Pcma | Self::Opus => (1, 1),
-            Self::G722 => (1, 2),
-            Self::L16 { channels, .. } => (2 * usize::from(channels), 1),
-        }
-    }
-
-    /// Most samples of a payload, other than of Opus.
-    fn samples_max(self) -> usize {
-        (self.pcm_hz() / 1_000 * PAYLOAD_MS_MAX) as usize
-    }
-
-    /// Samples in a payload, other than of Opus.
-    fn samples(self, payload: &[u8]) -> Result<usize, CodecError> {
-        let (octets, samples) = self.unit();
-        match payload.len() {
-            0 => Err(CodecError::Empty),
-            length if !length.is_multiple_of(octets) => Err(CodecError::Malformed),
-            length => match length / octets * samples {
-                all if all > self.samples_max() => Err(CodecError::TooLong),
-                all => Ok(all),
-            },
-        }
-    }
-
-    /// Octets of PCM of a length, other than in Opus.
-    fn octets(self, pcm: &[i16]) -> Result<usize, CodecError> {
-        let (octets, samples) = self.unit();
-        match pcm.len() {
-            length
-                if length.is_multiple_of(samples) && (1..=self.samples_max()).contains(&length) =>
-            {
-                Ok(length / samples * octets)
-            }
-            _ => Err(CodecError::FrameLength),
-        }
-    }
 }
 
 /// The `rtpmap` value without its payload type.
@@ -184,15 +144,19 @@ pub struct CodecConfig {
     pub kind: CodecKind,
     /// How Opus runs; without meaning for the others.
     pub opus: OpusConfig,
+    /// Rate in Hz of G.722's PCM, without meaning for the others: 16,000, or 8,000 for telephone
+    /// quality, which costs half as much. The payloads are the same ones.
+    pub g722_hz: u32,
 }
 
 impl CodecConfig {
-    /// With the defaults of Opus.
+    /// With the defaults of Opus, and all of G.722's band.
     #[must_use]
     pub fn new(kind: CodecKind) -> Self {
         Self {
             kind,
             opus: OpusConfig::default(),
+            g722_hz: g722::PCM_HZ,
         }
     }
 
@@ -201,6 +165,7 @@ impl CodecConfig {
     pub fn pcm_hz(&self) -> u32 {
         match self.kind {
             CodecKind::Opus => self.opus.pcm_hz,
+            CodecKind::G722 => self.g722_hz,
             kind => kind.pcm_hz(),
         }
     }
@@ -210,7 +175,65 @@ impl CodecConfig {
         match self.kind {
             CodecKind::L16 { rate_hz, channels } => CodecKind::from_sdp("L16", rate_hz, channels)
                 .map_or(Err(CodecError::Rate), |_| Ok(())),
+            CodecKind::G722 if ![8_000, g722::PCM_HZ].contains(&self.g722_hz) => {
+                Err(CodecError::Rate)
+            }
             _ => Ok(()),
+        }
+    }
+}
+
+/// How payloads and PCM correspond, other than in Opus.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    pcm_hz: u32,
+    /// Octets and samples that belong together.
+    octets: usize,
+    samples: usize,
+}
+
+impl Layout {
+    fn of(config: &CodecConfig) -> Self {
+        let pcm_hz = config.pcm_hz();
+        let (octets, samples) = match config.kind {
+            CodecKind::Pcmu | CodecKind::Pcma | CodecKind::Opus => (1, 1),
+            CodecKind::G722 => (1, (pcm_hz / g722::CLOCK_HZ) as usize),
+            CodecKind::L16 { channels, .. } => (2 * usize::from(channels), 1),
+        };
+        Self {
+            pcm_hz,
+            octets,
+            samples,
+        }
+    }
+
+    /// Most samples of a payload.
+    fn samples_max(self) -> usize {
+        (self.pcm_hz / 1_000 * PAYLOAD_MS_MAX) as usize
+    }
+
+    /// Samples in a payload.
+    fn samples_in(self, payload: &[u8]) -> Result<usize, CodecError> {
+        match payload.len() {
+            0 => Err(CodecError::Empty),
+            length if !length.is_multiple_of(self.octets) => Err(CodecError::Malformed),
+            length => match length / self.octets * self.samples {
+                all if all > self.samples_max() => Err(CodecError::TooLong),
+                all => Ok(all),
+            },
+        }
+    }
+
+    /// Octets of PCM of a length.
+    fn octets_of(self, pcm: &[i16]) -> Result<usize, CodecError> {
+        match pcm.len() {
+            length
+                if length.is_multiple_of(self.samples)
+                    && (1..=self.samples_max()).contains(&length) =>
+            {
+                Ok(length / self.samples * self.octets)
+            }
+            _ => Err(CodecError::FrameLength),
         }
     }
 }
@@ -219,6 +242,7 @@ impl CodecConfig {
 #[derive(Debug)]
 pub struct Decoder {
     kind: CodecKind,
+    layout: Layout,
     state: DecoderState,
 }
 
@@ -243,8 +267,11 @@ impl Decoder {
             CodecKind::Opus => DecoderState::Opus(opus::Decoder::new(&config.opus)?),
             _ => DecoderState::None,
         };
-        let kind = config.kind;
-        Ok(Self { kind, state })
+        Ok(Self {
+            kind: config.kind,
+            layout: Layout::of(config),
+            state,
+        })
     }
 
     /// Which codec it is.
@@ -258,7 +285,7 @@ impl Decoder {
     pub fn pcm_hz(&self) -> u32 {
         match &self.state {
             DecoderState::Opus(opus) => opus.pcm_hz(),
-            _ => self.kind.pcm_hz(),
+            _ => self.layout.pcm_hz,
         }
     }
 
@@ -271,7 +298,7 @@ impl Decoder {
     pub fn samples(&self, payload: &[u8]) -> Result<usize, CodecError> {
         match &self.state {
             DecoderState::Opus(opus) => opus::samples(payload, opus.pcm_hz()),
-            _ => self.kind.samples(payload),
+            _ => self.layout.samples_in(payload),
         }
     }
 
@@ -284,11 +311,14 @@ impl Decoder {
         if let DecoderState::Opus(opus) = &mut self.state {
             return opus.decode(payload, out);
         }
-        let need = self.kind.samples(payload)?;
+        let need = self.layout.samples_in(payload)?;
         if out.len() < need {
             return Err(CodecError::OutputTooSmall { need });
         }
         Ok(match (&mut self.state, self.kind) {
+            (DecoderState::G722(g722), _) if self.layout.samples == 1 => {
+                g722.decode_narrow(payload, out)
+            }
             (DecoderState::G722(g722), _) => g722.decode(payload, out),
             (_, CodecKind::L16 { channels, .. }) => l16::decode(payload, channels, out),
             (_, CodecKind::Pcma) => g711::decode_alaw(payload, out),
@@ -314,6 +344,28 @@ impl Decoder {
         }
     }
 
+    /// Samples beyond the end of a loss that [`follow`](Self::follow) must be told; `None` if it
+    /// does nothing.
+    #[must_use]
+    pub fn follows(&self) -> Option<usize> {
+        match &self.state {
+            DecoderState::G722(_) if self.layout.samples == 1 => Some(0),
+            DecoderState::G722(_) => Some(g722::FOLLOW_AHEAD),
+            _ => None,
+        }
+    }
+
+    /// Learns what was played in place of lost payloads, and as much further as
+    /// [`follows`](Self::follows) says, so that what comes next fits it. Only G.722 does: its
+    /// decoder is made to follow an encoder sample by sample.
+    pub fn follow(&mut self, played: &[i16]) {
+        match &mut self.state {
+            DecoderState::G722(g722) if self.layout.samples == 1 => g722.follow_narrow(played),
+            DecoderState::G722(g722) => g722.follow(played),
+            _ => {}
+        }
+    }
+
     /// Forgets the stream: for a new source.
     pub fn reset(&mut self) {
         match &mut self.state {
@@ -328,6 +380,7 @@ impl Decoder {
 #[derive(Debug)]
 pub struct Encoder {
     kind: CodecKind,
+    layout: Layout,
     state: EncoderState,
 }
 
@@ -352,8 +405,11 @@ impl Encoder {
             CodecKind::Opus => EncoderState::Opus(opus::Encoder::new(&config.opus)?),
             _ => EncoderState::None,
         };
-        let kind = config.kind;
-        Ok(Self { kind, state })
+        Ok(Self {
+            kind: config.kind,
+            layout: Layout::of(config),
+            state,
+        })
     }
 
     /// Which codec it is.
@@ -367,7 +423,7 @@ impl Encoder {
     pub fn pcm_hz(&self) -> u32 {
         match &self.state {
             EncoderState::Opus(opus) => opus.pcm_hz(),
-            _ => self.kind.pcm_hz(),
+            _ => self.layout.pcm_hz,
         }
     }
 
@@ -380,11 +436,14 @@ impl Encoder {
         if let EncoderState::Opus(opus) = &mut self.state {
             return opus.encode(pcm, out);
         }
-        let need = self.kind.octets(pcm)?;
+        let need = self.layout.octets_of(pcm)?;
         if out.len() < need {
             return Err(CodecError::OutputTooSmall { need });
         }
         Ok(match (&mut self.state, self.kind) {
+            (EncoderState::G722(g722), _) if self.layout.samples == 1 => {
+                g722.encode_narrow(pcm, out)
+            }
             (EncoderState::G722(g722), _) => g722.encode(pcm, out),
             (_, CodecKind::L16 { channels, .. }) => l16::encode(pcm, channels, out),
             (_, CodecKind::Pcma) => g711::encode_alaw(pcm, out),
@@ -532,7 +591,7 @@ mod tests {
             assert_eq!(encoder.encode(&pcm, &mut out), Err(CodecError::FrameLength));
             assert_eq!(encoder.encode(&[], &mut out), Err(CodecError::FrameLength));
             assert_eq!(decoder.decode(&out[..octets], &mut pcm), Ok(most));
-            let above = &out[..octets + kind.unit().0];
+            let above = &out[..octets + Layout::of(&config).octets];
             assert_eq!(decoder.decode(above, &mut pcm), Err(CodecError::TooLong));
             assert_eq!(decoder.decode(&[], &mut pcm), Err(CodecError::Empty));
         }
@@ -556,6 +615,33 @@ mod tests {
             assert_eq!(Decoder::new(&config).err(), Some(CodecError::Rate));
             assert_eq!(Encoder::new(&config).err(), Some(CodecError::Rate));
         }
+    }
+
+    #[test]
+    fn g722_runs_at_the_rate_of_a_telephone_too() {
+        let config = CodecConfig {
+            g722_hz: 8_000,
+            ..CodecConfig::new(CodecKind::G722)
+        };
+        let mut encoder = Encoder::new(&config).expect("known");
+        let mut decoder = Decoder::new(&config).expect("known");
+        assert_eq!((encoder.pcm_hz(), decoder.pcm_hz()), (8_000, 8_000));
+        let (mut payload, mut out) = ([0; 1_920], [0; 1_920]);
+        assert_eq!(encoder.encode(&[1_000; 160], &mut payload), Ok(160));
+        assert_eq!(decoder.samples(&payload[..160]), Ok(160));
+        assert_eq!(decoder.decode(&payload[..160], &mut out), Ok(160));
+        assert!((950..1_050).contains(&out[159]), "{}", out[159]);
+        assert_eq!(encoder.encode(&[0; 1_920], &mut payload), Ok(1_920));
+        let too_long = encoder.encode(&[0; 1_921], &mut payload);
+        assert_eq!(too_long, Err(CodecError::FrameLength));
+        let above = decoder.decode(&[0; 1_921], &mut out);
+        assert_eq!(above, Err(CodecError::TooLong));
+        let odd = CodecConfig {
+            g722_hz: 24_000,
+            ..config
+        };
+        assert_eq!(Decoder::new(&odd).err(), Some(CodecError::Rate));
+        assert_eq!(Encoder::new(&odd).err(), Some(CodecError::Rate));
     }
 
     #[test]

@@ -21,8 +21,8 @@ const PTIME_DEFAULT_MS: u16 = 20;
 /// Clock of comfort noise under its static number (RFC 3389 section 4).
 const NOISE_HZ: u32 = 8_000;
 
-/// Rates of the audio inside Opus: telephone quality, and wideband.
-const OPUS_HZ: [u32; 2] = [8_000, 16_000];
+/// Rates of the audio inside Opus and G.722: telephone quality, and wideband.
+const AUDIO_HZ: [u32; 2] = [8_000, 16_000];
 
 /// The codec of an SDP as we can decode and encode it.
 pub(super) fn kind_of(codec: &Codec) -> Option<CodecKind> {
@@ -37,7 +37,7 @@ pub(super) fn kind(name: &str, clock_hz: u32, channels: u8) -> Option<CodecKind>
 
 /// Whether it carries more than telephone quality.
 pub(super) fn is_wide(codec: &Codec) -> bool {
-    kind_of(codec).is_some_and(|kind| kind.pcm_hz() > OPUS_HZ[0])
+    kind_of(codec).is_some_and(|kind| kind.pcm_hz() > AUDIO_HZ[0])
 }
 
 /// Whether any of them does, or none is known.
@@ -58,7 +58,7 @@ pub(super) fn describe(kind: CodecKind, pt: u8, fmtp: Option<&str>, wide: bool) 
         CodecKind::L16 { channels, .. } => ("L16", channels),
         CodecKind::Opus => ("opus", 2),
     };
-    let own = (kind == CodecKind::Opus).then(|| OpusConfig::at(opus_hz(wide)).fmtp().to_string());
+    let own = (kind == CodecKind::Opus).then(|| OpusConfig::at(audio_hz(wide)).fmtp().to_string());
     // A command's text becomes one line of SDP, and nothing else.
     let told = fmtp.map(|text| text.chars().filter(|c| !c.is_control()).collect());
     Codec {
@@ -71,8 +71,8 @@ pub(super) fn describe(kind: CodecKind, pt: u8, fmtp: Option<&str>, wide: bool) 
     }
 }
 
-fn opus_hz(wide: bool) -> u32 {
-    OPUS_HZ[usize::from(wide)]
+fn audio_hz(wide: bool) -> u32 {
+    AUDIO_HZ[usize::from(wide)]
 }
 
 /// A party, with what it accepts and what we send it when we make its audio.
@@ -119,12 +119,16 @@ impl<'a> Side<'a> {
     fn config(&self, codec: &Codec) -> Option<CodecConfig> {
         let kind = kind_of(codec)?;
         let wishes = Fmtp::parse(codec.fmtp.as_deref().unwrap_or_default());
-        let mut opus = OpusConfig::for_peer(opus_hz(self.wide), &wishes);
+        let mut opus = OpusConfig::for_peer(audio_hz(self.wide), &wishes);
         if let Some(bitrate_bps) = self.option(codec).and_then(|option| option.bitrate_bps) {
             let most = wishes.max_average_bitrate_bps.unwrap_or(BITRATES[1]);
             opus.bitrate_bps = bitrate_bps.clamp(BITRATES[0], most.max(BITRATES[0]));
         }
-        Some(CodecConfig { kind, opus })
+        Some(CodecConfig {
+            kind,
+            opus,
+            g722_hz: audio_hz(self.wide),
+        })
     }
 
     fn option(&self, codec: &Codec) -> Option<CodecSpec<'a>> {
@@ -234,7 +238,7 @@ pub(in crate::switch) fn wake(party: &mut Party) -> impl Iterator<Item = Change>
 }
 
 fn voice_of_line(line: &LegMedia) -> Voice {
-    let wide = |spoken: Spoken| spoken.codec.pcm_hz() > OPUS_HZ[0];
+    let wide = |spoken: Spoken| spoken.codec.pcm_hz() > AUDIO_HZ[0];
     let wide = line.speaks.is_none_or(wide);
     let side = Side::new(line.numbers.iter().collect(), None, wide);
     Voice {
@@ -393,6 +397,19 @@ mod tests {
         assert_eq!(codec.fmtp.as_deref(), Some("a=1m=video"));
         let codec = describe(CodecKind::Pcmu, 0, Some("\r\n"), true);
         assert_eq!(codec.fmtp, None);
+    }
+
+    #[test]
+    fn g722_beside_a_telephone_is_coded_at_its_rate() {
+        let codec = describe(CodecKind::G722, 9, None, true);
+        for (wide, pcm_hz) in [(false, 8_000), (true, 16_000)] {
+            let side = Side::new(vec![&codec], None, wide);
+            let spoken = side.speaks().expect("G.722");
+            let heard = side.voice_of_all().voice.hears;
+            assert_eq!((spoken.pt, spoken.codec.pcm_hz()), (9, pcm_hz));
+            assert_eq!(heard[0].codec, spoken.codec);
+            assert_eq!(spoken.codec.kind.clock_hz(), 8_000);
+        }
     }
 
     #[cfg(feature = "opus")]
