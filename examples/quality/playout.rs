@@ -122,6 +122,14 @@ impl Voice for Ear {
         self.1 == Filler::Ours && self.0.mends_before(next_payload)
     }
 
+    fn follows(&self) -> Option<usize> {
+        self.0.follows().filter(|_| self.1 == Filler::Ours)
+    }
+
+    fn follow(&mut self, played: &[i16]) {
+        self.0.follow(played);
+    }
+
     fn reset(&mut self) {
         self.0.reset();
     }

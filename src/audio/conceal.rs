@@ -122,7 +122,7 @@ impl Concealer {
     /// Whether the last samples given out were filled in.
     #[must_use]
     pub fn is_concealing(&self) -> bool {
-        self.gap.is_some()
+        self.gap.is_some_and(|gap| gap.filled > 0)
     }
 
     /// Takes decoded sound of any length that is played next. After a concealment its first 5 ms
@@ -132,6 +132,7 @@ impl Concealer {
             return;
         }
         if let Some(gap) = self.gap.take()
+            && gap.filled > 0
             && !gap
                 .closed_before
                 .is_some_and(|start| pcm.starts_with(&start))
@@ -198,6 +199,33 @@ impl Concealer {
         gap.closed_before = (later == 0).then(|| next.first_chunk().copied()).flatten();
         self.gap = Some(gap);
         self.remember(out);
+    }
+
+    /// Tells what was filled in and what would be: to the start of `out` come the last `before`
+    /// samples of the gap so far, as many as are remembered, and then the next `ahead` ones of
+    /// [`conceal`](Self::conceal), without the background. Returns how many samples that are;
+    /// what is filled in afterwards is not changed by it.
+    pub fn foresee(&mut self, before: usize, ahead: usize, out: &mut [i16]) -> usize {
+        let mut gap = self.gap_so_far();
+        self.gap = Some(gap);
+        let before = before
+            .min(gap.filled)
+            .min(self.history.len())
+            .min(out.len());
+        let ahead = ahead.min(out.len() - before);
+        out[..before].copy_from_slice(&self.history[self.history.len() - before..]);
+        let fade = self.fade_per_sample();
+        self.backward.take_over(&self.forward);
+        let mut block = [0.0; BLOCK];
+        for out in out[before..][..ahead].chunks_mut(BLOCK) {
+            let block = &mut block[..out.len()];
+            self.backward.go_on(block);
+            for (out, ahead) in out.iter_mut().zip(block) {
+                *out = sample(*ahead * gap.gain);
+                gap.gain *= fade;
+            }
+        }
+        before + ahead
     }
 
     /// The gap that is open, or a new one with what was heard before it learned.

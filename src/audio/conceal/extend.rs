@@ -133,6 +133,15 @@ impl Extension {
         self.noise = Noise::new();
     }
 
+    /// Goes on from where another one of the same shape stands.
+    pub(super) fn take_over(&mut self, other: &Self) {
+        let lag = other.lag;
+        self.excitation[..lag].copy_from_slice(&other.excitation[..lag]);
+        self.predictor.clone_from(&other.predictor);
+        (self.lag, self.at) = (lag, other.at);
+        (self.noise, self.noisy, self.peak) = (other.noise.clone(), other.noisy, other.peak);
+    }
+
     /// The next samples.
     pub(super) fn go_on(&mut self, out: &mut [f32]) {
         let kept = (1.0 - self.noisy * self.noisy).sqrt();

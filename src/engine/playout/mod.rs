@@ -21,6 +21,7 @@
 pub mod buffer;
 mod delay;
 mod fifo;
+mod follow;
 mod stretch;
 mod timeline;
 mod voice;
@@ -864,6 +865,7 @@ impl<V: Voice> Playout<V> {
             return;
         };
         self.look_ahead(&packet);
+        self.catch_up(&packet);
         self.pass(packet.key);
         self.garbled = false;
         let at = self

@@ -13,6 +13,8 @@ use crate::audio::codec::Encoder;
 use crate::audio::codec::{CodecConfig, CodecKind};
 use crate::audio::g711;
 
+mod follow;
+
 const FRAME: usize = 160;
 
 /// A voice of 125 Hz that speaks for 1.2 s of 1.8 s, by sample number.

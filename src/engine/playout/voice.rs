@@ -28,6 +28,16 @@ pub trait Voice {
     /// a copy of it, or there is no better way than to fill the gap from both its ends.
     fn mends_before(&self, next_payload: &[u8]) -> bool;
 
+    /// Samples beyond the end of a loss that [`Voice::follow`] must be told; `None` if it does
+    /// nothing.
+    fn follows(&self) -> Option<usize> {
+        None
+    }
+
+    /// Learns what is played in place of lost packets, and as much further as [`Voice::follows`]
+    /// says, before the next packet is decoded.
+    fn follow(&mut self, _played: &[i16]) {}
+
     /// Forgets the stream: another source begins.
     fn reset(&mut self);
 }
@@ -65,6 +75,14 @@ impl Voice for Decoder {
             CodecKind::G722 => false,
             _ => true,
         }
+    }
+
+    fn follows(&self) -> Option<usize> {
+        Self::follows(self)
+    }
+
+    fn follow(&mut self, played: &[i16]) {
+        Self::follow(self, played);
     }
 
     fn reset(&mut self) {
