@@ -32,6 +32,15 @@ pub enum SwitchError {
     /// No party is selected by this tag.
     #[error("From-tag given, but no such tag exists")]
     UnknownTag,
+    /// No party that a `connect` could join has this tag.
+    #[error("To-tag not found")]
+    UnknownToTag,
+    /// Both tags of a `connect` are the same party's.
+    #[error("A party cannot be connected to itself")]
+    ConnectToSelf,
+    /// No `m=` line of the one party goes with one of the other.
+    #[error("No media of the two parties can be connected")]
+    NothingToConnect,
     /// No party has this label.
     #[error("No monologue matching the given label")]
     UnknownLabel,

@@ -5,6 +5,7 @@
 //! bounded queues, so that a slow command can never delay a packet.
 
 mod call;
+mod connect;
 mod dialogue;
 mod error;
 mod lifecycle;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use call::{CallState, Signal};
+pub use connect::Connection;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use party::{Gates, LegMedia, MaskedOrigin, Party};

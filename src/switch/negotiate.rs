@@ -6,6 +6,7 @@
 mod addresses;
 mod branches;
 mod codecs;
+mod connect;
 mod media;
 mod mux;
 mod privacy;
@@ -19,6 +20,7 @@ use addresses::{anyone, settle_remote, take_remote};
 use branches::Standing;
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
+pub(super) use connect::connect;
 use media::{
     Terms, carriage, ensure_media, give_voice, is_recoded, join, offered_types, payload_types,
 };

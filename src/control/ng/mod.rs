@@ -8,6 +8,7 @@
 //! a retransmission from a new request, [`request::Request`] is the message with types, and
 //! [`join_datagram`] frames the reply, in the encoding of the request.
 
+mod connect;
 pub mod cookie;
 pub mod doors;
 pub mod flags;

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
 use super::request::{AddressFamily, Command, Request};
-use super::{error, join_datagram, ok, reply, split_datagram};
+use super::{connect, error, join_datagram, ok, reply, split_datagram};
 use crate::engine::LearnPace;
 use crate::switch::prompts::Source;
 use crate::switch::{
@@ -279,6 +279,7 @@ impl NgService {
                 let stopped = self.switch.stop_playing(&call_id, who).await?;
                 Ok(ok().with("last-frame-pos", millis(stopped)))
             }
+            Command::Connect => connect::connect(&self.switch, r, &call_id),
             Command::Cli => {
                 let body = body_of(payload);
                 let room = len_max.saturating_sub(CLI_REPLY_FRAME);
@@ -497,7 +498,7 @@ fn millis(time: Duration) -> i64 {
 
 /// Why a request was refused.
 #[derive(Debug)]
-enum Refused {
+pub(super) enum Refused {
     Switch(SwitchError),
     Text(String),
 }
@@ -601,7 +602,7 @@ fn refuse_other_charsets(r: &Request<'_>) -> Result<(), Refused> {
 }
 
 /// An identifier as text; [`refuse_other_charsets`] saw to it that nothing is replaced.
-fn text<'a>(bytes: Option<&'a Cow<'_, [u8]>>) -> Option<Cow<'a, str>> {
+pub(super) fn text<'a>(bytes: Option<&'a Cow<'_, [u8]>>) -> Option<Cow<'a, str>> {
     bytes.map(|b| String::from_utf8_lossy(b))
 }
 
