@@ -33,6 +33,14 @@ pub struct CallKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamIx(pub u16);
 
+impl StreamIx {
+    /// The stream `by` places further on.
+    #[must_use]
+    pub fn after(self, by: u16) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
 /// Index of a leg (a party, or one branch of a fork) inside its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LegIx(pub u16);

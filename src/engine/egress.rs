@@ -265,6 +265,11 @@ impl Egress {
         }
     }
 
+    /// The streams of the call count from `by` on from now on.
+    pub(super) fn renumber_source(&mut self, by: u16) {
+        self.source = self.source.after(by);
+    }
+
     /// The source's numbers started anew.
     pub(super) fn broke(&mut self, source: StreamIx) {
         self.broken |= self.started && self.source == source;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::api::{EVENTS_MAX, Event, EventKind, StreamIx};
 use super::time::Micros;
+use super::voice::PlayReport;
 
 /// The latest [`EVENTS_MAX`] events.
 #[derive(Debug)]
@@ -31,6 +32,33 @@ impl EventLog {
         self.next = self.next.wrapping_add(1);
     }
 
+    /// Takes another log in, whose streams are now `by` further on. The latest events of both are
+    /// kept, in the order of their times, and numbered anew without gaps.
+    pub(super) fn absorb(&mut self, other: Self, by: u16, bridges: u8) {
+        let moved = other.kept.into_iter().map(|(at, stream, kind)| {
+            let report = |report: PlayReport| PlayReport {
+                listener: report.listener.after(by, bridges),
+                ..report
+            };
+            let kind = match kind {
+                EventKind::SourceChanged(source) => EventKind::SourceChanged(source.after(by)),
+                EventKind::PlayStarted(id, listener) => {
+                    EventKind::PlayStarted(id, listener.after(by, bridges))
+                }
+                EventKind::PlayCompleted(played) => EventKind::PlayCompleted(report(played)),
+                EventKind::PlayInterrupted(played) => EventKind::PlayInterrupted(report(played)),
+                EventKind::PlayFailed(played) => EventKind::PlayFailed(report(played)),
+                other => other,
+            };
+            (at, stream.after(by), kind)
+        });
+        self.kept.extend(moved);
+        self.kept.make_contiguous().sort_by_key(|(at, ..)| *at);
+        let excess = self.kept.len().saturating_sub(EVENTS_MAX);
+        self.kept.drain(..excess);
+        self.next = self.next.wrapping_add(other.next);
+    }
+
     /// Events that no longer fitted.
     pub(super) fn dropped(&self) -> u32 {
         self.next
@@ -38,13 +66,13 @@ impl EventLog {
     }
 
     /// What is kept, oldest first.
-    pub(super) fn report(&self, created: Instant) -> Vec<Event> {
+    pub(super) fn report(&self, epoch: Instant) -> Vec<Event> {
         let number = self.dropped()..;
         let events = self.kept.iter().zip(number);
         events
             .map(|(&(at, stream, kind), seq)| Event {
                 seq,
-                at: at.instant(created),
+                at: at.instant(epoch),
                 stream,
                 kind,
             })
@@ -70,5 +98,29 @@ mod tests {
         assert_eq!(events.len(), EVENTS_MAX);
         assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq));
         assert_eq!(events.last().unwrap().kind, EventKind::Stalled);
+    }
+
+    #[test]
+    fn two_logs_become_one_in_the_order_of_time() {
+        let (mut a, mut b) = (EventLog::new(), EventLog::new());
+        a.push(Micros(1), StreamIx(0), EventKind::Bye);
+        a.push(Micros(5), StreamIx(1), EventKind::Bye);
+        b.push(
+            Micros(3),
+            StreamIx(0),
+            EventKind::SourceChanged(StreamIx(1)),
+        );
+        a.absorb(b, 2, 0);
+        let events = a.report(Instant::now());
+        let seen: Vec<_> = events.iter().map(|e| (e.seq, e.stream.0, e.kind)).collect();
+        let changed = EventKind::SourceChanged(StreamIx(3));
+        let bye = EventKind::Bye;
+        assert_eq!(seen, [(0, 0, bye), (1, 2, changed), (2, 1, bye)]);
+        let mut full = EventLog::new();
+        for _ in 0..=EVENTS_MAX {
+            full.push(Micros(9), StreamIx(0), EventKind::Bye);
+        }
+        a.absorb(full, 3, 0);
+        assert_eq!((a.kept.len(), a.dropped()), (EVENTS_MAX, 4));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::api::{
-    Component, DropReason, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
+    Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
 use super::egress::Egress;
@@ -37,6 +37,9 @@ const DYNAMIC_PT_MIN: u8 = 96;
 pub(super) struct Stream {
     pub(super) ix: StreamIx,
     pub(super) config: StreamConfig,
+    /// The seed and the leg from which CNAME and NTP time of our own RTCP are made: of the call in
+    /// which it was opened, whatever call it is in now.
+    pub(super) identity: (u64, LegIx),
     /// Its audio, decoded and made here; `None` where packets only pass.
     pub(super) voice: Option<Box<VoiceState>>,
     pub(super) ports: [Option<PortHandle>; 2],
@@ -132,9 +135,10 @@ pub(super) struct Flags {
 }
 
 impl Stream {
-    pub(super) fn new(ix: StreamIx, config: StreamConfig) -> Self {
+    pub(super) fn new(ix: StreamIx, config: StreamConfig, seed: u64) -> Self {
         Self {
             ix,
+            identity: (seed, config.leg),
             config,
             voice: None,
             ports: [None; 2],
@@ -347,7 +351,7 @@ impl Stream {
         Some(ear.stats())
     }
 
-    pub(super) fn report(&self, created: Instant) -> StreamReport {
+    pub(super) fn report(&self, epoch: Instant) -> StreamReport {
         let seen = self.first_packet.is_some();
         StreamReport {
             leg: self.config.leg,
@@ -360,9 +364,9 @@ impl Stream {
             latched: self.latch.source(),
             latched_by_sdp: self.latch.by_sdp(),
             remote: self.remote.and_then(|remote| remote.rtp),
-            first_packet: self.first_packet.map(|at| at.instant(created)),
-            last_packet: seen.then(|| self.last_packet.instant(created)),
-            last_rtcp: self.last_rtcp.map(|at| at.instant(created)),
+            first_packet: self.first_packet.map(|at| at.instant(epoch)),
+            last_packet: seen.then(|| self.last_packet.instant(epoch)),
+            last_rtcp: self.last_rtcp.map(|at| at.instant(epoch)),
             ssrc_changes: self.sources.ssrc_changes,
             pt_changes: self.pt_changes,
             pt: self.pt,

@@ -1,22 +1,22 @@
-//! Time inside a call: microseconds since its creation, so that a packet costs one subtraction
-//! of instants and everything after is 64-bit integer arithmetic.
+//! Time inside a call: microseconds since its epoch, so that a packet costs one subtraction of
+//! instants and everything after is 64-bit integer arithmetic.
 
 use std::time::{Duration, Instant};
 
-/// Microseconds since the call was created.
+/// Microseconds since the call's epoch: its creation, or an earlier instant that all calls share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub u64);
 
 impl Micros {
     /// Later than any instant a call sees: an unset timer.
     pub(super) const NEVER: Self = Self(u64::MAX);
-    /// The call's creation.
+    /// The epoch.
     pub(super) const ZERO: Self = Self(0);
 
-    /// `now` as seen from `created`; a clock that ran backwards reads as zero.
+    /// `now` as seen from `epoch`; a clock that ran backwards reads as zero.
     #[inline]
-    pub(super) fn of(created: Instant, now: Instant) -> Self {
-        Self(micros(now.saturating_duration_since(created)))
+    pub(super) fn of(epoch: Instant, now: Instant) -> Self {
+        Self(micros(now.saturating_duration_since(epoch)))
     }
 
     /// Microseconds from `earlier` to here; 0 if it is not earlier.
@@ -32,8 +32,8 @@ impl Micros {
     }
 
     /// As an instant.
-    pub(super) fn instant(self, created: Instant) -> Instant {
-        created + Duration::from_micros(self.0)
+    pub(super) fn instant(self, epoch: Instant) -> Instant {
+        epoch + Duration::from_micros(self.0)
     }
 }
 

@@ -114,7 +114,11 @@ pub struct World {
 
 impl World {
     pub fn new(timers: Timers) -> Self {
-        let now = Instant::now();
+        Self::at(Instant::now(), timers)
+    }
+
+    /// With a clock that begins at `now`: worlds of one instant can become one.
+    pub fn at(now: Instant, timers: Timers) -> Self {
         let key = CallKey {
             slot: 1,
             generation: 1,

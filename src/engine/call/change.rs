@@ -63,7 +63,7 @@ impl Call {
         // Two streams are the usual call; more grow one by one, as they are large.
         self.streams
             .reserve_exact(if self.streams.is_empty() { 2 } else { 1 });
-        self.streams.push(Stream::new(ix, config));
+        self.streams.push(Stream::new(ix, config, self.config.seed));
         self.schedule_report(now, ix);
         Ok(())
     }

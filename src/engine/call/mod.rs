@@ -16,6 +16,7 @@ use crate::wire::rtcp::{Compound, PacketType, Report, SenderInfo};
 use crate::wire::rtp::RtpPacket;
 use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 
+mod absorb;
 mod admit;
 mod arrive;
 mod change;
@@ -26,6 +27,7 @@ mod rtcp;
 mod timers;
 mod voice;
 
+pub use absorb::AbsorbError;
 pub use fork::HAND_BACK_US_MAX;
 pub use voice::{CATCH_UP_FRAMES_MAX, RECODE_REST_US};
 
@@ -49,7 +51,10 @@ const CNAME_LEN: usize = 16;
 #[derive(Debug)]
 pub struct Call {
     streams: Vec<Stream>,
-    created: Instant,
+    /// When [`Micros`] begin: earlier than the call where calls may be merged, so that all of them
+    /// count from the same.
+    epoch: Instant,
+    created: Micros,
     /// The latest instant seen.
     now: Micros,
     next_timeout: Micros,
@@ -81,10 +86,19 @@ impl Call {
     /// A call without streams, created at `now`.
     #[must_use]
     pub fn new(config: CallConfig, now: Instant) -> Self {
+        Self::since(config, now, now)
+    }
+
+    /// As [`Call::new`], with a clock that began at `epoch`. Only calls of one epoch can be merged
+    /// ([`Call::absorb`]).
+    #[must_use]
+    pub fn since(config: CallConfig, epoch: Instant, now: Instant) -> Self {
+        let created = Micros::of(epoch, now);
         let mut call = Self {
             streams: Vec::new(),
-            created: now,
-            now: Micros::ZERO,
+            epoch,
+            created,
+            now: created,
             next_timeout: Micros::NEVER,
             streams_at: Micros::NEVER,
             mouths_at: Micros::NEVER,
@@ -212,7 +226,7 @@ impl Call {
     /// When [`Call::handle_timeout`] wants to be called next. May be early, never late.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.next_timeout != Micros::NEVER).then(|| self.next_timeout.instant(self.created))
+        (self.next_timeout != Micros::NEVER).then(|| self.next_timeout.instant(self.epoch))
     }
 
     /// Lets time pass: ends, stalls, pins and reports that are due by `now`.
@@ -248,15 +262,15 @@ impl Call {
     #[must_use]
     pub fn report(&self, now: Instant) -> CallReport {
         CallReport {
-            created: self.created,
+            created: self.created.instant(self.epoch),
             taken: now,
             streams: self
                 .streams
                 .iter()
-                .map(|stream| stream.report(self.created))
+                .map(|stream| stream.report(self.epoch))
                 .collect(),
             playing: self.played_to_bridges(),
-            events: self.log.report(self.created),
+            events: self.log.report(self.epoch),
             events_dropped: self.log.dropped(),
         }
     }

@@ -6,7 +6,7 @@ impl Call {
     /// Notes the time; it never runs backwards.
     #[inline]
     pub(super) fn tick(&mut self, now: Instant) -> Micros {
-        self.now = self.now.max(Micros::of(self.created, now));
+        self.now = self.now.max(Micros::of(self.epoch, now));
         self.now
     }
 
@@ -42,7 +42,8 @@ impl Call {
         let setup = timers.setup.filter(|_| self.last_media.is_none());
         let silence = self.last_media.zip(timers.silence);
         let silence = silence.map(|(last, span)| (last.plus(micros(span)), EndReason::Silence));
-        let from_start = |span| Micros::ZERO.plus(micros(span));
+        let created = self.created;
+        let from_start = |span| created.plus(micros(span));
         let setup = setup.map(|span| (from_start(span), EndReason::Setup));
         let limit = timers
             .limit
@@ -104,11 +105,11 @@ impl Call {
     /// Our own SR or RR with a random CNAME; nothing where there is nothing to say.
     pub(super) fn own_report(&mut self, ix: usize) -> Option<Output> {
         let now = self.now;
-        let mut random = fastrand::Rng::with_seed(self.config.seed);
-        let ntp_base = random.u64(..);
         let stream = &mut self.streams[ix];
+        let (seed, leg) = stream.identity;
+        let ntp_base = fastrand::Rng::with_seed(seed).u64(..);
         // One CNAME per leg: its audio and video belong together, other legs must not.
-        let leg = u64::from(stream.config.leg.0) + 1;
+        let leg = u64::from(leg.0) + 1;
         let mut random = fastrand::Rng::with_seed(ntp_base ^ leg.wrapping_mul(0x9e37_79b9));
         let own_ssrc = random.u32(..).wrapping_add(u32::from(stream.config.media));
         let cname: [u8; CNAME_LEN] =

@@ -125,6 +125,14 @@ pub enum Idle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BridgeIx(pub u8);
 
+impl BridgeIx {
+    /// The bridge `by` places further on.
+    #[must_use]
+    pub fn after(self, by: u8) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
 /// Who hears whom. Declares the whole bridge: the same again changes nothing, one without members
 /// ends it.
 #[derive(Clone, Debug, Default, PartialEq)]

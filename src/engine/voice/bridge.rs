@@ -143,6 +143,14 @@ impl Bridge {
         }
     }
 
+    /// The streams of the call count from `by` on from now on, and its bridges from `bridges`.
+    pub(in crate::engine) fn renumber(&mut self, by: u16, bridges: u8) {
+        self.players.renumber(by, bridges);
+        for seat in &mut self.seats {
+            seat.member.stream = seat.member.stream.after(by);
+        }
+    }
+
     /// Sets rate and frame length, and makes room for a frame of everybody.
     pub(in crate::engine) fn shape(&mut self, rate_hz: u32, frame_ms: u32) {
         (self.rate_hz, self.frame_ms) = (rate_hz, frame_ms);

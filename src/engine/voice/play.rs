@@ -34,6 +34,16 @@ pub enum Listener {
     Bridge(BridgeIx),
 }
 
+impl Listener {
+    /// The same in a call that has so many streams and bridges before it.
+    pub(in crate::engine) fn after(self, streams: u16, bridges: u8) -> Self {
+        match self {
+            Self::Leg(stream) => Self::Leg(stream.after(streams)),
+            Self::Bridge(bridge) => Self::Bridge(bridge.after(bridges)),
+        }
+    }
+}
+
 impl From<StreamIx> for Listener {
     fn from(stream: StreamIx) -> Self {
         Self::Leg(stream)

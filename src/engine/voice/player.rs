@@ -39,6 +39,11 @@ struct Track {
 }
 
 impl Player {
+    /// Its listener is behind so many streams and bridges from now on.
+    pub(in crate::engine) fn renumber(&mut self, streams: u16, bridges: u8) {
+        self.listener = self.listener.after(streams, bridges);
+    }
+
     /// `None` if the rate of a sound is none that we convert.
     pub(in crate::engine) fn new(play: Play, rate_hz: u32) -> Option<Self> {
         let mut times = play.times;

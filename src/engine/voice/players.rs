@@ -43,6 +43,16 @@ struct Ended {
 }
 
 impl Players {
+    /// What they play to is in another call from now on, behind so many streams and bridges.
+    pub(in crate::engine) fn renumber(&mut self, streams: u16, bridges: u8) {
+        for player in &mut self.list {
+            player.renumber(streams, bridges);
+        }
+        for ended in &mut self.ended {
+            ended.report.listener = ended.report.listener.after(streams, bridges);
+        }
+    }
+
     pub(in crate::engine) fn new() -> Self {
         Self {
             list: SmallVec::new(),
