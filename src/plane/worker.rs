@@ -12,7 +12,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,15 @@ use super::notify::Notify;
 use super::sockets::SocketDriver;
 use super::sys;
 use crate::engine::{
-    Call, CallKey, CallReport, Change, ChangeError, Component, EndReason, StreamIx,
+    AbsorbError, Call, CallKey, CallReport, Change, ChangeError, Component, EndReason, StreamIx,
 };
 
+mod handover;
+mod moving;
 mod table;
 mod turn;
 
+pub use handover::{Absorption, Giver, HANDOVER_PATIENCE, Taker};
 use turn::Turn;
 
 /// Most calls of one worker (`slot` is below this).
@@ -94,6 +97,16 @@ pub enum Command {
         /// Comes back with the answer.
         ticket: u64,
     },
+    /// Takes a call out and hands it over, with its sockets; answered by [`Report::Surrendered`].
+    Surrender {
+        /// Which call.
+        key: CallKey,
+        /// To whom.
+        to: Giver,
+    },
+    /// Takes a call that is handed over into another one; answered by [`Report::Absorbed`] or
+    /// [`Report::Refused`].
+    Absorb(Absorption),
 }
 
 /// What a worker says.
@@ -134,7 +147,21 @@ pub enum Report {
         /// Which call.
         key: CallKey,
     },
-    /// An insertion or a change was refused.
+    /// The call is gone from this worker.
+    Surrendered {
+        /// Which call.
+        key: CallKey,
+        /// What could not be handed over, to be dropped here.
+        remains: Remains,
+    },
+    /// A call was taken into this one.
+    Absorbed {
+        /// Which one took it in.
+        key: CallKey,
+        /// The emptied call, to be dropped here.
+        remains: Remains,
+    },
+    /// An insertion, a change or an absorption was refused.
     Refused {
         /// Of which call.
         key: CallKey,
@@ -173,6 +200,15 @@ pub enum Refusal {
     /// The driver could not open a socket.
     #[error("the driver refused a socket: {0}")]
     Open(#[source] io::Error),
+    /// Nobody handed the call over.
+    #[error("the call to be taken in did not come")]
+    NotHandedOver,
+    /// The call did not take the other one in.
+    #[error("taking a call in: {0}")]
+    Absorb(#[source] AbsorbError),
+    /// A defect of ours had hit the call before.
+    #[error("the call is broken")]
+    Broken,
 }
 
 /// What is left of a call or a command; freeing it is slow, so that is done on the control side.
@@ -304,8 +340,7 @@ impl WorkerHandle {
     /// # Errors
     /// As [`Self::submit`].
     pub fn enqueue(&self, command: Command) -> Result<(), SubmitError> {
-        // A producer is whole after any panic: rtrb publishes a value in one store.
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commands = self.queue();
         if commands.is_abandoned() || self.shared.stopping.load(Ordering::Relaxed) {
             return Err(SubmitError::Stopped(command));
         }
@@ -314,6 +349,11 @@ impl WorkerHandle {
             return Err(SubmitError::Full(command));
         }
         Ok(())
+    }
+
+    fn queue(&self) -> MutexGuard<'_, rtrb::Producer<Command>> {
+        // A producer is whole after any panic: rtrb publishes a value in one store.
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the worker look at its commands.

@@ -148,6 +148,7 @@ impl WorkerPort {
                 drop(sockets);
                 events.closed(key);
             }
+            Report::Surrendered { remains, .. } | Report::Absorbed { remains, .. } => drop(remains),
             Report::Ended { key, reason } => events.ended(key, Some(reason)),
             Report::Broken { key } => events.ended(key, None),
             Report::Refused {

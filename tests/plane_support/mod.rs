@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "small test numbers")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use crosspoint::engine::{
@@ -76,15 +77,16 @@ pub fn remote(rtp: SocketAddr) -> Remote {
 }
 
 pub fn two_party_call(key: CallKey, a: SocketAddr, b: SocketAddr, timers: Timers) -> Box<Call> {
+    // One epoch for all, so that calls can be merged.
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let epoch = *EPOCH;
     let now = Instant::now();
-    let mut call = Call::new(
-        CallConfig {
-            key,
-            seed: 1,
-            timers,
-        },
-        now,
-    );
+    let config = CallConfig {
+        key,
+        seed: 1,
+        timers,
+    };
+    let mut call = Call::since(config, epoch, now);
     let pcmu = PayloadType {
         pt: 0,
         out: 0,

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::handover::Waiting;
 use super::table::{Entry, NEVER, Table};
 use super::{
     COMMANDS_PER_TURN, Command, Placed, Refusal, Remains, Report, STOP_PATIENCE, Shared,
@@ -14,7 +15,8 @@ use crate::engine::{Call, CallKey, Change, Component, Output, PortHandle, Stream
 use crate::plane::driver::{Driver, FlowId, Polled};
 use crate::plane::wheel::Wheel;
 
-/// Longest wait while reports lie undelivered: how often a full queue is tried again.
+/// Longest wait while reports lie undelivered, or a call is to come from another worker: how often
+/// it is tried again.
 const STUCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Timer buckets fired per turn at most; after a stall the rest follows in the next turns.
@@ -26,14 +28,16 @@ const SPREAD_TICKS: u64 = 320;
 
 /// The state of a worker thread.
 pub(super) struct Turn<D> {
-    driver: D,
-    table: Table,
-    wheel: Wheel,
+    pub(super) driver: D,
+    pub(super) table: Table,
+    pub(super) wheel: Wheel,
     commands: rtrb::Consumer<Command>,
     reports: rtrb::Producer<Report>,
     /// Reports the queue had no room for. Bounded: while it is not empty no command is taken, and
     /// calls report by themselves at most twice in their life.
-    owed: VecDeque<Report>,
+    pub(super) owed: VecDeque<Report>,
+    /// A call that is to come from another worker; no command is taken before.
+    pub(super) awaited: Option<Waiting>,
     /// Reports were queued in this turn.
     reported: bool,
     shared: Shared,
@@ -58,6 +62,7 @@ impl<D: Driver> Turn<D> {
             commands,
             reports,
             owed: VecDeque::new(),
+            awaited: None,
             reported: false,
             shared,
             commands_done: 0,
@@ -88,7 +93,7 @@ impl<D: Driver> Turn<D> {
             // Read before the commands: what was submitted before stopping is then visible.
             let stopping = self.shared.stopping.load(Ordering::Acquire);
             // Commands before packets: who was told that a command is done may send at once.
-            if !self.commands.is_empty() || !self.owed.is_empty() {
+            if self.has_commands() || !self.owed.is_empty() {
                 self.take_commands(Instant::now());
             }
             let polled = self.driver.serve(&mut self.table);
@@ -99,12 +104,16 @@ impl<D: Driver> Turn<D> {
             now = self.publish(polled);
             if stopping {
                 let since = *stopped_at.get_or_insert(now);
-                let done = self.commands.is_empty() && self.owed.is_empty();
+                let done = !self.has_commands() && self.owed.is_empty();
                 if done || now.duration_since(since) >= STOP_PATIENCE {
                     return;
                 }
             }
         }
+    }
+
+    fn has_commands(&self) -> bool {
+        !self.commands.is_empty() || self.awaited.is_some()
     }
 
     /// How long the driver may wait.
@@ -113,7 +122,7 @@ impl<D: Driver> Turn<D> {
             .wheel
             .next_due()
             .map(|at| at.saturating_duration_since(now));
-        if !self.owed.is_empty() {
+        if !self.owed.is_empty() || self.awaited.is_some() {
             return Some(timer.map_or(STUCK_RETRY, |t| t.min(STUCK_RETRY)));
         }
         if self.commands.is_empty() {
@@ -143,6 +152,9 @@ impl<D: Driver> Turn<D> {
                 self.stuck += 1;
                 return;
             }
+            if self.awaits(now) {
+                return;
+            }
             let Ok(command) = self.commands.pop() else {
                 return;
             };
@@ -165,6 +177,13 @@ impl<D: Driver> Turn<D> {
                     });
                 }
                 Command::Remove { key, ticket } => self.remove(now, key, ticket),
+                Command::Surrender { key, to } => self.surrender(key, to),
+                Command::Absorb(absorption) => {
+                    self.awaited = Some(Waiting {
+                        absorption,
+                        since: now,
+                    });
+                }
             }
         }
     }
@@ -200,7 +219,13 @@ impl<D: Driver> Turn<D> {
         }
     }
 
-    fn change(&mut self, now: Instant, key: CallKey, changes: Vec<Change>, sockets: Vec<Placed>) {
+    pub(super) fn change(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        changes: Vec<Change>,
+        sockets: Vec<Placed>,
+    ) {
         let Some(entry) = self.table.find(key) else {
             self.refuse(key, Refusal::UnknownCall, None, bare(sockets));
             return;
@@ -274,7 +299,7 @@ impl<D: Driver> Turn<D> {
         });
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         key: CallKey,
         refusal: Refusal,
@@ -361,14 +386,14 @@ impl<D: Driver> Turn<D> {
 }
 
 /// Where a call's wishes go.
-struct Outlet<'a, D> {
-    driver: &'a mut D,
-    reports: &'a mut VecDeque<Report>,
+pub(super) struct Outlet<'a, D> {
+    pub(super) driver: &'a mut D,
+    pub(super) reports: &'a mut VecDeque<Report>,
 }
 
 impl<D: Driver> Outlet<'_, D> {
     /// Does what the call wants done.
-    fn drain(&mut self, key: CallKey, entry: &mut Entry) {
+    pub(super) fn drain(&mut self, key: CallKey, entry: &mut Entry) {
         while let Some(Some(output)) = entry.guarded(Call::poll_output) {
             match output {
                 Output::Transmit { port, to, packet } => self.driver.send(port, to, &packet),
@@ -386,7 +411,7 @@ impl<D: Driver> Outlet<'_, D> {
     }
 
     /// Opens sockets for a call; gives back those they replace, or why not and those not opened.
-    fn open(
+    pub(super) fn open(
         &mut self,
         key: CallKey,
         entry: &mut Entry,
