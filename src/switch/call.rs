@@ -28,7 +28,8 @@ pub struct CallState {
     pub created_at: Instant,
     /// Wall time of the latest offer or answer.
     pub last_signal: SystemTime,
-    /// Removed from the registry: a command that waited for the lock finds nothing.
+    /// Removed from the registry, or merged into another call: a command that waited for the lock
+    /// has to look again.
     pub dead: bool,
     /// The worker has it.
     pub inserted: bool,
@@ -36,13 +37,29 @@ pub struct CallState {
     pub dialogue: Dialogue,
     /// Its ports; they outlive the sockets, which the worker has.
     pub leases: Vec<(StreamIx, PortLease)>,
+    /// The calls that were merged into it; their names are its names.
+    pub aliases: Vec<Alias>,
     /// What was signalled.
     pub history: Vec<Signal>,
     /// Signalling entries that no longer fitted.
     pub history_dropped: u32,
 }
 
+/// A call that is now part of another one.
+#[derive(Clone, Debug)]
+pub struct Alias {
+    /// Its id, by which the other is known too.
+    pub id: Box<str>,
+    /// Its worker and its name there, before.
+    pub place: (usize, CallKey),
+}
+
 impl CallState {
+    /// Whether a worker means this call, or a part of it, by a name.
+    pub fn is(&self, place: (usize, CallKey)) -> bool {
+        (self.worker, self.key) == place || self.aliases.iter().any(|alias| alias.place == place)
+    }
+
     /// The ports of closed parties, whose sockets are closed now.
     pub fn free_closed(&mut self) {
         let closed: Vec<StreamIx> = self

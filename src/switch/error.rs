@@ -38,6 +38,9 @@ pub enum SwitchError {
     /// Both tags of a `connect` are the same party's.
     #[error("A party cannot be connected to itself")]
     ConnectToSelf,
+    /// A tag is in both of two calls that should become one.
+    #[error("Failed to merge two calls into one (tag collision)")]
+    TagCollision,
     /// No `m=` line of the one party goes with one of the other.
     #[error("No media of the two parties can be connected")]
     NothingToConnect,

@@ -23,7 +23,8 @@ impl Switch {
             seed: self.site.random(),
             timers: self.config.timers,
         };
-        let mut media = Box::new(Call::new(config, now));
+        // One epoch for all, so that they can be merged.
+        let mut media = Box::new(Call::since(config, self.started, now));
         for change in changes {
             media.apply(now, change).map_err(SwitchError::Media)?;
         }
@@ -81,20 +82,30 @@ impl Switch {
         call_id: &str,
         only: Option<(usize, CallKey)>,
     ) -> Result<Snapshot, SwitchError> {
-        let shared = self
-            .registry
-            .find(call_id)
-            .ok_or(SwitchError::UnknownCall)?;
-        let (worker, key, leases, snapshot) = {
+        let (shared, (worker, key, leases, aliases, snapshot)) = loop {
+            let shared = self
+                .registry
+                .find(call_id)
+                .ok_or(SwitchError::UnknownCall)?;
             let mut call = locked(&shared);
+            if call.dead && !self.registry.is(call_id, &shared) {
+                continue; // merged into another one meanwhile
+            }
             let other = only.is_some_and(|only| only != (call.worker, call.key));
             if other || std::mem::replace(&mut call.dead, true) {
                 return Err(SwitchError::UnknownCall);
             }
             let leases = std::mem::take(&mut call.leases);
-            (call.worker, call.key, leases, Snapshot::of(call_id, &call))
+            let aliases = std::mem::take(&mut call.aliases);
+            let snapshot = Snapshot::of(call_id, &call);
+            let found = (call.worker, call.key, leases, aliases, snapshot);
+            drop(call);
+            break (shared, found);
         };
-        self.registry.forget(call_id, &shared);
+        let own = self.registry.id_of(worker, key);
+        for id in own.iter().chain(aliases.iter().map(|alias| &alias.id)) {
+            self.registry.forget(id, &shared);
+        }
         let switch = Arc::clone(self);
         let finish = tokio::spawn(async move {
             let removed = switch.registry.worker(worker).remove(key).await;
@@ -112,15 +123,19 @@ impl Switch {
         call_id: &str,
         f: impl FnOnce(&mut CallState) -> Result<T, SwitchError>,
     ) -> Result<T, SwitchError> {
-        let call = self
-            .registry
-            .find(call_id)
-            .ok_or(SwitchError::UnknownCall)?;
-        let mut call = locked(&call);
-        if call.dead {
-            Err(SwitchError::UnknownCall)
-        } else {
-            f(&mut call)
+        loop {
+            let shared = self
+                .registry
+                .find(call_id)
+                .ok_or(SwitchError::UnknownCall)?;
+            let mut call = locked(&shared);
+            if !call.dead {
+                return f(&mut call);
+            }
+            // Somebody is taking it out right now, or it has been merged into another one.
+            if self.registry.is(call_id, &shared) {
+                return Err(SwitchError::UnknownCall);
+            }
         }
     }
 
@@ -181,10 +196,14 @@ impl Events for FromWorker {
             .and_then(|id| registry.find(&id));
         if let Some(call) = call {
             let mut call = locked(&call);
-            if call.key == key {
+            if call.is((self.worker, key)) {
                 call.free_closed();
             }
         }
+    }
+
+    fn surrendered(&self, key: CallKey) {
+        self.switch.registry.release(self.worker, key);
     }
 
     fn refused(&self, _key: CallKey) {
@@ -196,7 +215,7 @@ impl Events for FromWorker {
 }
 
 /// A call is whole after every step under its lock, so a panic of a holder spoils nothing.
-fn locked(call: &SharedCall) -> std::sync::MutexGuard<'_, CallState> {
+pub(super) fn locked(call: &SharedCall) -> std::sync::MutexGuard<'_, CallState> {
     call.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@ mod connect;
 mod dialogue;
 mod error;
 mod lifecycle;
+mod merge;
 mod negotiate;
 mod party;
 mod playing;

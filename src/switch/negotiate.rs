@@ -26,6 +26,7 @@ use media::{
 };
 use mux::{agreed_mux, set_mux};
 use privacy::settle_privacy;
+pub(super) use privacy::unite_privacy;
 use rewrite::{rewrite_line, write};
 pub(super) use voices::wake;
 

@@ -16,9 +16,11 @@ use tokio::sync::{Notify, oneshot};
 use super::SwitchError;
 use super::call::CallState;
 use super::dialogue::Dialogue;
-use crate::engine::{CallKey, CallReport, EndReason};
+use crate::engine::{CallKey, CallReport, Change, EndReason, StreamIx};
 use crate::plane::counters::WorkerCounters;
-use crate::plane::worker::{Command, Refusal, Report, Reports, SubmitError, WorkerHandle};
+use crate::plane::worker::{
+    Absorption, Command, Refusal, Report, Reports, SubmitError, WorkerHandle,
+};
 
 /// How long a command waits for its worker before the client is told to try elsewhere.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -148,7 +150,11 @@ impl WorkerPort {
                 drop(sockets);
                 events.closed(key);
             }
-            Report::Surrendered { remains, .. } | Report::Absorbed { remains, .. } => drop(remains),
+            Report::Surrendered { key, remains } => {
+                drop(remains);
+                events.surrendered(key);
+            }
+            Report::Absorbed { remains, .. } => drop(remains),
             Report::Ended { key, reason } => events.ended(key, Some(reason)),
             Report::Broken { key } => events.ended(key, None),
             Report::Refused {
@@ -157,7 +163,9 @@ impl WorkerPort {
                 remains,
             } => {
                 tracing::error!(?key, %refusal, "a worker refused a command");
-                let never_was = remains.call.is_some() || matches!(refusal, Refusal::UnknownCall);
+                // Or what was to come into it is lost.
+                let never_was = remains.call.is_some()
+                    || matches!(refusal, Refusal::UnknownCall | Refusal::NotHandedOver);
                 drop(remains);
                 events.refused(key);
                 if never_was {
@@ -181,6 +189,8 @@ pub(super) trait Events {
     fn ended(&self, key: CallKey, reason: Option<EndReason>);
     /// The sockets of closed streams are closed.
     fn closed(&self, key: CallKey);
+    /// The worker has given the call to another one.
+    fn surrendered(&self, key: CallKey);
     /// A command was refused.
     fn refused(&self, key: CallKey);
 }
@@ -227,6 +237,41 @@ impl Registry {
 
     pub(super) fn find(&self, id: &str) -> Option<SharedCall> {
         self.calls.get(id).map(|e| Arc::clone(e.value()))
+    }
+
+    /// Whether `id` still names this very call.
+    pub(super) fn is(&self, id: &str, call: &SharedCall) -> bool {
+        self.calls
+            .get(id)
+            .is_some_and(|e| Arc::ptr_eq(e.value(), call))
+    }
+
+    /// From now on `id` names this call.
+    pub(super) fn rename(&self, id: &str, call: &SharedCall) {
+        self.calls.insert(id.into(), Arc::clone(call));
+    }
+
+    /// Has the media of one call taken into another one, on whichever workers they are; then
+    /// applies `changes`. Both workers are told, or neither.
+    pub(super) fn hand_over(
+        &self,
+        given: (usize, CallKey),
+        into: (usize, CallKey),
+        (first, legs): (StreamIx, u16),
+        changes: Vec<Change>,
+    ) -> Result<(), SwitchError> {
+        let [from, to] = [given.0, into.0].map(|worker| &self.workers[worker]);
+        WorkerHandle::submit_handover(&from.handle, given.1, &to.handle, |call| Absorption {
+            key: into.1,
+            from: call,
+            first,
+            legs,
+            changes,
+        })
+        .map_err(|_| SwitchError::Overloaded)?;
+        from.waiting_commands.notify_one();
+        to.waiting_commands.notify_one();
+        Ok(())
     }
 
     /// Takes this very call out; another one may have its id by now.
@@ -343,6 +388,7 @@ fn new_call(worker: usize, key: CallKey) -> CallState {
         inserted: false,
         dialogue: Dialogue::default(),
         leases: Vec::new(),
+        aliases: Vec::new(),
         history: Vec::new(),
         history_dropped: 0,
     }

@@ -1,4 +1,4 @@
-//! `connect`: two parties joined without an SDP.
+//! `connect`: two parties joined without an SDP, of one call or of two.
 
 use super::request::Request;
 use super::service::{Refused, text};
@@ -15,10 +15,12 @@ pub(super) fn connect(
         // A party's media goes to one other party; a copy for a third one is no link.
         return Err(Refused::Text("Not supported: connect directional".into()));
     }
+    let to_call_id = text(r.to_call_id.as_ref());
     let (from_tag, to_tag) = (text(r.from_tag.as_ref()), text(r.to_tag.as_ref()));
     let connection = Connection {
         call_id,
         from_tag: from_tag.as_deref().unwrap_or_default(),
+        to_call_id: to_call_id.as_deref(),
         to_tag: to_tag.as_deref().unwrap_or_default(),
     };
     let warnings = switch.connect(&connection).map_err(|error| match error {

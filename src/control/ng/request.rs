@@ -263,6 +263,8 @@ pub struct Request<'a> {
     pub from_tag: Option<Cow<'a, [u8]>>,
     /// `to-tag`, 1 to [`TAG_MAX`] bytes: of an answer, whose SDP it is.
     pub to_tag: Option<Cow<'a, [u8]>>,
+    /// `to-call-id` of `connect`, 1 to [`CALL_ID_MAX`] bytes: the call of `to-tag`.
+    pub to_call_id: Option<Cow<'a, [u8]>>,
     /// `via-branch`, 1 to [`TAG_MAX`] bytes: tells the branches of a fork apart.
     pub via_branch: Option<Cow<'a, [u8]>>,
     /// `sdp`, at least one byte; bounded by the message only.
@@ -543,6 +545,7 @@ impl<'a> Request<'a> {
             call_id: None,
             from_tag: None,
             to_tag: None,
+            to_call_id: None,
             via_branch: None,
             sdp: None,
             received_from: None,
@@ -635,6 +638,7 @@ impl<'a> Reader<'a> {
             Key::CallId => identifier(&mut request.call_id, value, "call-id", CALL_ID_MAX)?,
             Key::FromTag => identifier(&mut request.from_tag, value, "from-tag", TAG_MAX)?,
             Key::ToTag => identifier(&mut request.to_tag, value, "to-tag", TAG_MAX)?,
+            Key::ToCallId => identifier(&mut request.to_call_id, value, "to-call-id", CALL_ID_MAX)?,
             Key::ViaBranch => identifier(&mut request.via_branch, value, "via-branch", TAG_MAX)?,
             Key::SetLabel => identifier(&mut request.set_label, value, "set-label", TAG_MAX)?,
             Key::Label => identifier(&mut request.label, value, "label", TAG_MAX)?,

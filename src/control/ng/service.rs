@@ -588,6 +588,7 @@ fn refuse_other_charsets(r: &Request<'_>) -> Result<(), Refused> {
         ("call-id", &r.call_id),
         ("from-tag", &r.from_tag),
         ("to-tag", &r.to_tag),
+        ("to-call-id", &r.to_call_id),
         ("via-branch", &r.via_branch),
         ("label", &r.label),
         ("set-label", &r.set_label),

@@ -27,6 +27,22 @@ pub(super) fn settle_privacy(
     privacy
 }
 
+/// Two calls are one: where one of them was masked, all of it is.
+pub(in crate::switch) fn unite_privacy(draft: &mut Dialogue, both: [Privacy; 2]) -> Vec<Change> {
+    let mut plan = Plan::default();
+    if both[0] != both[1] {
+        draft.privacy = Some(Privacy::Masked);
+        let parties = draft.parties.iter_mut().filter(|party| !party.closed);
+        for line in parties.flat_map(|party| &mut party.medias) {
+            settle(line, &mut plan, Privacy::Masked);
+            if let Some(other) = line.other.as_deref_mut() {
+                settle(other, &mut plan, Privacy::Masked);
+            }
+        }
+    }
+    plan.changes
+}
+
 fn settle(line: &mut LegMedia, plan: &mut Plan, privacy: Privacy) {
     if line.privacy != privacy {
         line.privacy = privacy;

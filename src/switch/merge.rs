@@ -1,0 +1,153 @@
+//! What the control side knows of two calls becomes what it knows of one.
+
+use std::sync::Arc;
+
+use super::SwitchError;
+use super::call::{Alias, CallState, HISTORY_MAX};
+use super::dialogue::{Agreement, Dialogue, Offer, PARTIES_MAX};
+use super::party::{LegMedia, Party};
+use crate::engine::{LegIx, STREAMS_MAX, StreamIx};
+
+/// How much further on the parties and streams of a call are in the one that took it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offset {
+    pub(super) parties: u16,
+    pub(super) streams: StreamIx,
+}
+
+impl Dialogue {
+    /// Takes the parties of another dialogue in, behind its own, with what they offered each other
+    /// and agreed on.
+    ///
+    /// # Errors
+    /// [`SwitchError::TagCollision`], [`SwitchError::TooManyParties`] or
+    /// [`SwitchError::TooManyStreams`]; nothing has changed then.
+    pub(super) fn absorb(&mut self, other: &Self) -> Result<Offset, SwitchError> {
+        let tags = other.parties.iter().flat_map(|party| &party.tags);
+        if tags.into_iter().any(|tag| self.ever_had_tag(tag)) {
+            return Err(SwitchError::TagCollision);
+        }
+        if self.parties.len() + other.parties.len() > PARTIES_MAX {
+            return Err(SwitchError::TooManyParties { max: PARTIES_MAX });
+        }
+        if self.streams + other.streams > STREAMS_MAX {
+            return Err(SwitchError::TooManyStreams { max: STREAMS_MAX });
+        }
+        let first = u16::try_from(self.streams).expect("STREAMS_MAX fits");
+        let by = Offset {
+            parties: u16::try_from(self.parties.len()).expect("PARTIES_MAX fits"),
+            streams: StreamIx(first),
+        };
+        let parties = other.parties.iter().cloned();
+        self.parties.extend(parties.map(|party| party.moved(by)));
+        for offer in &other.offers {
+            self.keep_offer(Arc::new(moved(offer, by)));
+        }
+        for agreed in &other.agreements {
+            self.keep_agreement(Agreement {
+                offer: Arc::new(moved(&agreed.offer, by)),
+                ..agreed.clone()
+            });
+        }
+        self.streams += other.streams;
+        Ok(by)
+    }
+}
+
+fn moved(offer: &Offer, by: Offset) -> Offer {
+    Offer {
+        offerer: offer.offerer + usize::from(by.parties),
+        answerer: offer.answerer + usize::from(by.parties),
+        ..offer.clone()
+    }
+}
+
+impl Party {
+    fn moved(mut self, by: Offset) -> Self {
+        self.leg = LegIx(self.leg.0.saturating_add(by.parties));
+        self.peer = self.peer.map(|peer| peer + usize::from(by.parties));
+        for line in &mut self.medias {
+            line.move_on(by);
+        }
+        self
+    }
+}
+
+impl LegMedia {
+    fn move_on(&mut self, by: Offset) {
+        self.stream = self.stream.map(|stream| stream.after(by.streams.0));
+        if let Some(other) = &mut self.other {
+            other.move_on(by);
+        }
+    }
+}
+
+impl CallState {
+    /// Takes over what is left of a call whose dialogue has become part of this one's: ports,
+    /// names and history. `name` is its own id.
+    pub(super) fn absorb(&mut self, other: &mut Self, name: Box<str>, by: Offset) {
+        let leases = other.leases.drain(..);
+        let moved = leases.map(|(stream, lease)| (stream.after(by.streams.0), lease));
+        self.leases.extend(moved);
+        self.aliases.push(Alias {
+            id: name,
+            place: (other.worker, other.key),
+        });
+        self.aliases.append(&mut other.aliases);
+        self.history.append(&mut other.history);
+        self.history.sort_by_key(|signal| signal.at);
+        let excess = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..excess);
+        self.history_dropped += other.history_dropped + u32::try_from(excess).unwrap_or(u32::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn dialogue(parties: usize, streams: usize, tag: &str) -> Dialogue {
+        let mut dialogue = Dialogue {
+            streams,
+            ..Dialogue::default()
+        };
+        for n in 0..parties {
+            let leg = LegIx(u16::try_from(n).expect("few"));
+            let mut party = Party::new(leg, "default", SystemTime::UNIX_EPOCH);
+            party.add_tag(&format!("{tag}{n}"));
+            party.peer = Some(n ^ 1);
+            dialogue.parties.push(party);
+        }
+        dialogue
+    }
+
+    #[test]
+    fn parties_move_on_and_keep_whom_they_talk_with() {
+        let mut both = dialogue(3, 4, "a");
+        let by = both.absorb(&dialogue(2, 2, "b")).expect("room");
+        assert_eq!((by.parties, by.streams), (3, StreamIx(4)));
+        let party = both.party_by_tag("b1").expect("a party");
+        let moved = &both.parties[party];
+        assert_eq!((party, moved.leg, moved.peer), (4, LegIx(4), Some(3)));
+        assert_eq!(both.streams, 6);
+    }
+
+    #[test]
+    fn limits_and_tags_are_checked_before_anything_changes() {
+        let mut first = dialogue(PARTIES_MAX - 2, STREAMS_MAX - 2, "a");
+        let mut refused = |other: &Dialogue| {
+            let error = first.absorb(other).expect_err("refused");
+            assert_eq!(first.parties.len(), PARTIES_MAX - 2);
+            error
+        };
+        let many = refused(&dialogue(3, 2, "b"));
+        assert!(matches!(many, SwitchError::TooManyParties { .. }));
+        let many = refused(&dialogue(2, 3, "b"));
+        assert!(matches!(many, SwitchError::TooManyStreams { .. }));
+        let twice = refused(&dialogue(1, 1, "a"));
+        assert!(matches!(twice, SwitchError::TagCollision));
+        assert!(first.absorb(&dialogue(2, 2, "b")).is_ok());
+    }
+}
