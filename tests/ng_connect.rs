@@ -124,6 +124,9 @@ fn talk(count: u32, legs: &mut [&mut Leg]) {
             leg.speak();
         }
     });
+    // What is under way arrives, on a busy machine too.
+    std::thread::sleep(3 * PTIME);
+    legs.iter_mut().for_each(|leg| leg.phone.listen());
 }
 
 #[track_caller]

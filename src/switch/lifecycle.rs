@@ -66,7 +66,8 @@ impl Switch {
     ) -> Result<(), SwitchError> {
         let mut draft = call.dialogue.clone();
         draft.forget(branch);
-        let mut changes: Vec<Change> = draft.parties[branch].streams().map(Change::Close).collect();
+        let mut changes = negotiate::end_hold(&mut draft, branch);
+        changes.extend(draft.parties[branch].streams().map(Change::Close));
         let offerer = draft.parties[branch].peer;
         changes.extend(negotiate::reroute(&mut draft, offerer));
         self.submit_change(call, changes, Vec::new())?;

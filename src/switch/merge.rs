@@ -66,6 +66,9 @@ impl Party {
     fn moved(mut self, by: Offset) -> Self {
         self.leg = LegIx(self.leg.0.saturating_add(by.parties));
         self.peer = self.peer.map(|peer| peer + usize::from(by.parties));
+        if let Some(hold) = &mut self.hold {
+            hold.listener += usize::from(by.parties);
+        }
         for line in &mut self.medias {
             line.move_on(by);
         }

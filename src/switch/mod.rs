@@ -8,6 +8,7 @@ mod call;
 mod connect;
 mod dialogue;
 mod error;
+mod hold;
 mod lifecycle;
 mod merge;
 mod negotiate;
@@ -29,6 +30,7 @@ pub use call::{CallState, Signal};
 pub use connect::Connection;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
+pub use hold::{Hold, HoldMusic, MusicSource};
 pub use party::{Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
@@ -109,7 +111,7 @@ impl Switch {
     ///
     /// # Errors
     /// Any [`SwitchError`]; a refused offer leaves an existing call as it was, and no new one.
-    pub fn offer(&self, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
+    pub fn offer(self: &Arc<Self>, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
         let result = self.with_call_or_new(n.call_id, |call| {
             self.negotiate(call, n, "offer", negotiate::offer)
         });
@@ -120,7 +122,7 @@ impl Switch {
     ///
     /// # Errors
     /// Any [`SwitchError`]; a refused answer changes nothing.
-    pub fn answer(&self, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
+    pub fn answer(self: &Arc<Self>, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
         let result = self.with_call(n.call_id, |call| {
             self.negotiate(call, n, "answer", negotiate::answer)
         });
@@ -306,7 +308,7 @@ impl Switch {
     }
 
     fn negotiate(
-        &self,
+        self: &Arc<Self>,
         call: &mut CallState,
         n: &Negotiation<'_>,
         what: &'static str,
@@ -326,7 +328,7 @@ impl Switch {
         let mut draft = call.dialogue.clone();
         let mut plan = Plan::default();
         let sdp = step(&desk, &mut draft, &mut plan, n)?;
-        let warnings = plan.warnings;
+        let (warnings, music) = (plan.warnings, plan.music);
         let (mut sockets, mut leases) = (Vec::new(), Vec::new());
         for (stream, ports) in plan.opened {
             sockets.push((stream, Component::Rtp, ports.rtp));
@@ -353,6 +355,10 @@ impl Switch {
         };
         call.note_with(desk.now, what, tag, Some(n.sdp), warnings.clone());
         self.counters.negotiated.fetch_add(1, Ordering::Relaxed);
+        if let Some(wish) = music {
+            // Whatever it takes to load: the offer is answered now.
+            tokio::spawn(Arc::clone(self).play_music(n.call_id.into(), wish));
+        }
         Ok(Negotiated { sdp, warnings })
     }
 }

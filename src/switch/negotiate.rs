@@ -7,6 +7,7 @@ mod addresses;
 mod branches;
 mod codecs;
 mod connect;
+mod hold;
 mod media;
 mod mux;
 mod privacy;
@@ -21,6 +22,7 @@ use branches::Standing;
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
 pub(super) use connect::connect;
+pub(super) use hold::end_hold;
 use media::{
     Terms, carriage, ensure_media, give_voice, is_recoded, join, offered_types, payload_types,
 };
@@ -32,6 +34,7 @@ pub(super) use voices::wake;
 
 use super::SwitchError;
 use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, SentOn};
+use super::hold::Wish;
 use super::party::Party;
 use super::request::{Family, Negotiation, Options};
 use super::site::Site;
@@ -46,6 +49,8 @@ pub(super) struct Plan {
     pub(super) opened: Vec<(StreamIx, OpenPorts)>,
     /// What the client should know though the command was carried out.
     pub(super) warnings: Vec<String>,
+    /// Music on hold that is to begin.
+    pub(super) music: Option<Wish>,
 }
 
 /// The surroundings of one command.
@@ -81,6 +86,8 @@ pub(super) fn offer(
     let description = Description::parse(n.sdp)?;
     let (offerer, answerer) = roles(desk, draft, n)?;
     take_identity(&mut draft.parties[offerer], n.from_tag, &n.options);
+    let parties = [offerer, answerer];
+    let held = hold::settle(desk, draft, plan, parties, &description, &n.options);
     let first_offer = !draft.parties[answerer].has_sdp;
     let terms = Terms {
         options: &n.options,
@@ -127,6 +134,9 @@ pub(super) fn offer(
         }
         let own = &draft.parties[answerer].medias[ix];
         let mut rewrite = rewrite_line(own, media, &n.options, line.mux);
+        if let Some(held) = &held {
+            held.tell(media, &mut rewrite);
+        }
         rewrite.pts = line.sent.clone();
         rewrite.ptime = n.options.ptime.or(media.ptime);
         rewrite.codecs = offered.filter.clone();
@@ -170,7 +180,11 @@ pub(super) fn answer(
             want: offer.lines.len(),
         });
     }
+    if !draft.parties[answerer].has_sdp {
+        hold::begin(draft, plan, [offerer, answerer]);
+    }
     take_identity(&mut draft.parties[answerer], to_tag, &n.options);
+    hold::remember(draft, answerer, &n.options);
     let standing = branches::standing(draft, &offer, n.options.provisional);
     // The caller's media goes to the branch answered last; the others stay linked to the caller
     // but are not heard (see `Change::Source`).
@@ -232,8 +246,10 @@ fn answer_line(
     set_mux(draft, plan, offer.offerer, ix, mux.0);
     set_mux(draft, plan, offer.answerer, ix, mux.1);
     join(draft, plan, offer, (ix, media), &settled, standing);
+    let direction = hold::answered(draft, offer.offerer, offered.media.direction, media);
     let own = &mut draft.parties[offer.offerer].medias[ix];
     let mut line = rewrite_line(own, media, &n.options, mux.0);
+    line.direction = direction;
     if offered.media.rejected() {
         line.port = 0;
     }

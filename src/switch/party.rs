@@ -1,10 +1,12 @@
 //! The parties of a call, their `m=` lines, and what they may send.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
+use super::hold::{Hold, HoldMusic};
 use super::request::{Family, IdleChoice, MediaGate};
 use crate::engine::{
     EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
@@ -48,6 +50,10 @@ pub struct Party {
     pub choices: u32,
     /// What it is sent while there is nothing to hear, by command.
     pub idle: IdleChoice,
+    /// What it has for whom it puts on hold.
+    pub music: Option<Arc<HoldMusic>>,
+    /// Whom it holds with music now.
+    pub hold: Option<Hold>,
 }
 
 impl Party {
@@ -69,6 +75,8 @@ impl Party {
             early: None,
             choices: 0,
             idle: IdleChoice::default(),
+            music: None,
+            hold: None,
         }
     }
 

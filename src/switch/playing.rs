@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::call::CallState;
+use super::hold::MUSIC;
 use super::negotiate::wake;
 use super::registry::reply_in_time;
 use super::request::{Participants, Playback, Track};
@@ -37,7 +38,22 @@ impl Switch {
             let sounds = playback.sounds.len();
             return Err(SwitchError::Media(ChangeError::Sequence(sounds)));
         }
-        let rates = self.with_call(call_id, |call| listeners(call, who))?;
+        let chosen = |call: &CallState| call.dialogue.select(who);
+        let note = ("play media", tag_of(who));
+        self.play_to(call_id, chosen, PLAYER, playback, note).await
+    }
+
+    /// As [`Self::play`], to the parties that `chosen` names, before the sound is loaded and again
+    /// after it. Prompts and music on hold end each other.
+    pub(super) async fn play_to(
+        &self,
+        call_id: &str,
+        chosen: impl Fn(&CallState) -> Result<Vec<usize>, SwitchError>,
+        id: PlayId,
+        playback: &Playback,
+        (what, tag): (&'static str, &str),
+    ) -> Result<Duration, SwitchError> {
+        let rates = self.with_call(call_id, |call| listeners(call, chosen(call)?))?;
         let mut loaded: HashMap<u32, Vec<Arc<Clip>>> = HashMap::new();
         for (_, rate_hz) in rates {
             if let Entry::Vacant(place) = loaded.entry(rate_hz) {
@@ -53,21 +69,28 @@ impl Switch {
             let any = loaded.values().next();
             let mut draft = call.dialogue.clone();
             let mut changes = Vec::new();
-            for party in draft.select(who)? {
-                changes.extend(wake(&mut draft.parties[party]));
+            let parties = chosen(call)?;
+            for party in &parties {
+                changes.extend(wake(&mut draft.parties[*party]));
             }
-            let woken = changes.len();
-            for (listener, rate_hz) in listeners(call, who)? {
+            let mut begun = 0;
+            for (listener, rate_hz) in listeners(call, parties)? {
                 let Some(clips) = loaded.get(&rate_hz).or(any) else {
                     continue;
                 };
-                changes.push(Change::Play(Box::new(play(listener, clips, playback))));
+                let other = if id == PLAYER { MUSIC } else { PLAYER };
+                changes.push(Change::StopPlay {
+                    listener: listener.into(),
+                    id: Some(other),
+                });
+                let sound = play(id, listener, clips, playback);
+                changes.push(Change::Play(Box::new(sound)));
+                begun += 1;
             }
-            let begun = (changes.len() - woken) as u64;
             self.submit_change(call, changes, Vec::new())?;
             call.dialogue = draft;
             self.counters.played.fetch_add(begun, Ordering::Relaxed);
-            call.note(Instant::now(), "play media", tag_of(who), None);
+            call.note(Instant::now(), what, tag, None);
             Ok(any.map_or(Duration::ZERO, |clips| round(clips, playback)))
         })
     }
@@ -84,7 +107,7 @@ impl Switch {
         who: Participants<'_>,
     ) -> Result<Duration, SwitchError> {
         let (reply, streams) = self.with_call(call_id, |call| {
-            let listeners = match listeners(call, who) {
+            let listeners = match listeners(call, call.dialogue.select(who)?) {
                 Err(SwitchError::NoVoice) => Err(SwitchError::NotPlaying),
                 other => other,
             };
@@ -112,13 +135,13 @@ impl Switch {
     }
 }
 
-/// The streams of the selected parties that can be played to, and the rate of what each is sent.
+/// The streams of these parties that can be played to, and the rate of what each is sent.
 pub(super) fn listeners(
     call: &CallState,
-    who: Participants<'_>,
+    parties: Vec<usize>,
 ) -> Result<Vec<(StreamIx, u32)>, SwitchError> {
     let talk = &call.dialogue;
-    let lines = talk.select(who)?.into_iter();
+    let lines = parties.into_iter();
     let lines = lines.flat_map(|party| &talk.parties[party].medias);
     let found: Vec<(StreamIx, u32)> = lines
         .filter(|line| line.payload == Payload::Rtp)
@@ -131,8 +154,8 @@ pub(super) fn listeners(
     }
 }
 
-fn play(listener: StreamIx, clips: &[Arc<Clip>], playback: &Playback) -> Play {
-    let once = playback.limit.is_none().then_some(1);
+fn play(id: PlayId, listener: StreamIx, clips: &[Arc<Clip>], playback: &Playback) -> Play {
+    let once = (playback.limit.is_none() && id == PLAYER).then_some(1);
     let sounds = playback.sounds.iter().zip(clips).map(|(track, clip)| Item {
         sound: Sound::Clip(Arc::clone(clip)),
         times: track.times,
@@ -144,7 +167,7 @@ fn play(listener: StreamIx, clips: &[Arc<Clip>], playback: &Playback) -> Play {
         start: playback.start,
         gain: playback.gain,
         layer: playback.layer,
-        ..Play::new(PLAYER, listener, sounds)
+        ..Play::new(id, listener, sounds)
     }
 }
 

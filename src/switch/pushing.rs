@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::hold::MUSIC;
 use super::negotiate::wake;
 use super::playing::{PLAYER, listeners, tag_of};
 use super::request::{IdleChoice, Participants, Pushing};
@@ -26,22 +27,27 @@ impl Switch {
     ) -> Result<Pusher, SwitchError> {
         let (pusher, samples) = pushed(pushing.rate_hz, pushing.ahead)?;
         self.with_call(call_id, |call| {
-            if call.dialogue.select(who)?.len() > 1 {
+            let mut draft = call.dialogue.clone();
+            let parties = draft.select(who)?;
+            if parties.len() > 1 {
                 return Err(SwitchError::NotOne);
             }
+            let mut changes = Vec::new();
+            for party in &parties {
+                changes.extend(wake(&mut draft.parties[*party]));
+            }
             // Of several lines of audio the first: samples go to one listener.
-            let line = listeners(call, who)?.into_iter().next();
+            let line = listeners(call, parties)?.into_iter().next();
             let (listener, _) = line.ok_or(SwitchError::NoVoice)?;
             let play = Play {
                 gain: pushing.gain,
                 layer: pushing.layer,
                 ..Play::new(PLAYER, listener, [Sound::Pushed(samples)])
             };
-            let mut draft = call.dialogue.clone();
-            let mut changes = Vec::new();
-            for party in draft.select(who)? {
-                changes.extend(wake(&mut draft.parties[party]));
-            }
+            changes.push(Change::StopPlay {
+                listener: listener.into(),
+                id: Some(MUSIC),
+            });
             changes.push(Change::Play(Box::new(play)));
             self.submit_change(call, changes, Vec::new())?;
             call.dialogue = draft;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::hold::HoldMusic;
 use super::prompts::Source;
 use crate::audio::mix::Gain;
 use crate::engine::{EarlyMedia, Idle, Layer, LearnPace, Privacy};
@@ -89,6 +90,8 @@ pub struct Options {
     pub label: Option<String>,
     /// Type of service octet for this call's sockets.
     pub tos: Option<u8>,
+    /// What the party whose SDP this is has for whom it puts on hold.
+    pub music: Option<HoldMusic>,
 }
 
 /// What to do about the codecs of an offer, as ng's `codec` dictionary says it. Codecs are written

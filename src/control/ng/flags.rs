@@ -91,6 +91,7 @@ pub(super) enum Key {
     Label,
     Limit,
     MediaAddress,
+    Moh,
     /// Known, and asks for what is the case anyway, or for nothing.
     NoOp,
     Privacy,
@@ -199,7 +200,7 @@ const KEYS: &[(&str, Key)] = &[
     ("media-address", Key::MediaAddress),
     ("media-echo", Key::IgnoredUnlessOff),
     ("metadata", Key::Ignored),
-    ("moh", Key::Ignored),
+    ("moh", Key::Moh),
     ("osrtp", Key::IgnoredUnlessOff),
     ("outbound-peer", Key::Ignored),
     ("passthrough", Key::NoOp),

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::audio::tone::{ToneKind, TonePlan};
 use crate::engine::{EarlyMedia, LearnPace, Privacy, SEQUENCE_MAX};
+use crate::switch::HoldMusic;
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
@@ -333,6 +334,8 @@ pub struct Request<'a> {
     pub repeat_duration_ms: Option<u32>,
     /// `start-pos` in milliseconds: where to begin to play.
     pub start_pos_ms: Option<u32>,
+    /// `moh`: the music that the sender of the SDP has for whom it puts on hold.
+    pub moh: Option<HoldMusic>,
     /// `supports: load limit`: the client knows that result.
     pub supports_load_limit: bool,
     /// Flags without a value.
@@ -579,6 +582,7 @@ impl<'a> Request<'a> {
             repeat_times: None,
             repeat_duration_ms: None,
             start_pos_ms: None,
+            moh: None,
             supports_load_limit: false,
             flags: Flags::default(),
             ignored: Names::default(),
@@ -714,6 +718,7 @@ impl<'a> Reader<'a> {
             Key::RepeatTimes => put(&mut request.repeat_times, number(&value)),
             Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
             Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
+            Key::Moh => super::moh::read(request, &value),
             Key::NoOp | Key::Command => true,
             Key::IgnoredUnlessOff => is_off(value),
             Key::Ignored | Key::Flags | Key::RtppFlags | Key::Codec => false,

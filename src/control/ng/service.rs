@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
 use super::request::{AddressFamily, Command, Request};
-use super::{connect, error, join_datagram, ok, reply, split_datagram};
+use super::{connect, error, join_datagram, moh, ok, reply, split_datagram};
 use crate::engine::LearnPace;
 use crate::switch::prompts::Source;
 use crate::switch::{
@@ -422,12 +421,8 @@ impl NgService {
     }
 
     async fn play(&self, r: &Request<'_>, call_id: &str) -> Result<Value<'static>, Refused> {
-        let source = |file: &Cow<'_, str>| match is_url(file) {
-            true => Source::Url(file.to_string()),
-            false => Source::File(PathBuf::from(file.as_ref())),
-        };
         let playback = match (&r.files, &r.blob) {
-            (Some(files), _) => Playback::of(files.iter().map(source)),
+            (Some(files), _) => Playback::of(files.iter().map(|file| moh::source_of(file))),
             (None, Some(blob)) => Playback::of([Source::Bytes(blob.as_ref().into())]),
             (None, None) => {
                 return Err(Refused::Text(
@@ -483,13 +478,6 @@ fn participants<'a>(
         (None, None, Some(label)) => Ok(Participants::Label(label)),
         _ => Err(Refused::Text("No participant party specified".into())),
     }
-}
-
-fn is_url(file: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| {
-        file.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    })
 }
 
 fn millis(time: Duration) -> i64 {
@@ -659,6 +647,7 @@ fn options(r: &mut Request<'_>) -> Options {
         provisional: f.provisional || r.sip_code.is_some_and(|code| (100..200).contains(&code)),
         label: text(r.set_label.as_ref().or(r.label.as_ref())).map(Cow::into_owned),
         tos: r.tos,
+        music: r.moh.clone(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! A call on its way from one worker to another.
 //!
-//! A hand-over has two ends, made together. The one worker gives: it takes the call out of its table,
-//! with its sockets, and puts both into a place for one. The other takes: while the place is empty
-//! it takes no further command, but goes on moving packets. Both commands are queued in one step
-//! ([`WorkerHandle::submit_handover`]), the giving one first, so that two workers never wait for each
-//! other: of all takings the one that was queued first has its giving before it.
+//! A hand-over has two ends, made together. The one worker gives: it takes the call out of its
+//! table, with its sockets, and puts both into a place for one. The other takes: while the place is
+//! empty it takes no further command, but goes on moving packets. Both commands are queued in one
+//! step ([`WorkerHandle::submit_handover`]), the giving one first, so that two workers never wait
+//! for each other: of all takings the one that was queued first has its giving before it.
 //!
 //! What arrives meanwhile waits in the kernel's socket buffers.
 

@@ -3,6 +3,7 @@
 //! Each keeps what it agreed on with its last partner: codecs, numbers, direction, multiplexing.
 //! What is new is only the way from the codecs of the one to those of the other.
 
+use super::hold::end_holds_of;
 use super::media::{give_voice, is_recoded};
 use super::voices::{Side, Speech, Table, Types, are_wide};
 use super::{Plan, settled_on};
@@ -36,6 +37,7 @@ pub(in crate::switch) fn connect(
         return Err(SwitchError::NothingToConnect);
     }
     let mut plan = Plan::default();
+    end_holds_of(draft, &mut plan, &[p, q]);
     part(draft, &mut plan, [p, q], &pairs);
     for pair in &pairs {
         join_line(draft, &mut plan, [p, q], *pair);
