@@ -251,7 +251,7 @@ fn codec(n: u16) -> (u8, CodecKind) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Two calls go on as one, and each party hears bit by bit what it would have heard alone.
     #[test]

@@ -6,7 +6,7 @@ mod plane_support;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crosspoint::engine::{AbsorbError, CallKey, Change, EndReason, PortHandle, StreamIx, Timers};
@@ -220,9 +220,26 @@ fn what_is_not_taken_in_comes_back_whole() {
     pair.relays(6, 5);
 }
 
-/// The socket driver behind a gate: while the gate is held the worker stands still, and when told
-/// to it dies.
-struct Gated(SocketDriver, Arc<(Mutex<()>, AtomicBool)>);
+/// While it is held the worker stands still, and when told to it dies.
+#[derive(Default)]
+struct Gate {
+    held: Mutex<()>,
+    stands: AtomicBool,
+    dies: AtomicBool,
+}
+
+impl Gate {
+    /// Holds it; from here on the worker does nothing.
+    fn hold(&self, worker: &WorkerHandle) -> MutexGuard<'_, ()> {
+        let held = self.held.lock().unwrap();
+        worker.wake(); // out of the wait it may be in, to the gate
+        eventually("it stands", || self.stands.load(Ordering::Relaxed));
+        held
+    }
+}
+
+/// The socket driver behind a gate.
+struct Gated(SocketDriver, Arc<Gate>);
 
 impl Driver for Gated {
     fn open(&mut self, flow: FlowId, socket: UdpSocket) -> Result<PortHandle, OpenError> {
@@ -238,8 +255,12 @@ impl Driver for Gated {
         self.0.send(port, to, packet);
     }
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        drop(self.1.0.lock().unwrap());
-        assert!(!self.1.1.load(Ordering::Relaxed), "as a defect would");
+        let gate = &self.1;
+        if gate.held.try_lock().is_err() {
+            gate.stands.store(true, Ordering::Relaxed);
+            drop(gate.held.lock());
+        }
+        assert!(!gate.dies.load(Ordering::Relaxed), "as a defect would");
         self.0.wait(timeout)
     }
     fn serve<S: Sink>(&mut self, sink: &mut S) -> Polled {
@@ -250,8 +271,8 @@ impl Driver for Gated {
     }
 }
 
-fn gated(queue_len: usize) -> (WorkerHandle, Reports, Arc<(Mutex<()>, AtomicBool)>) {
-    let gate = Arc::new((Mutex::new(()), AtomicBool::new(false)));
+fn gated(queue_len: usize) -> (WorkerHandle, Reports, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
     let config = WorkerConfig {
         index: 0,
         cpu: None,
@@ -275,9 +296,7 @@ fn a_full_queue_on_either_side_refuses_both() {
     let (other, insert) = Pair::on(V4, key(0), no_timers());
     stuck.submit(insert).unwrap();
     other.relays(1, 2);
-    let held = gate.0.lock().unwrap();
-    stuck.wake(); // out of the wait it may be in, to the gate
-    std::thread::sleep(Duration::from_millis(20));
+    let held = gate.hold(&stuck);
     let query = |ticket| Command::Query {
         key: key(0),
         ticket,
@@ -306,7 +325,7 @@ fn a_worker_that_waits_for_a_call_goes_on_with_its_packets() {
     let (other, insert) = Pair::on(V4, key(0), no_timers());
     stuck.submit(insert).unwrap();
     other.relays(1, 2);
-    let held = gate.0.lock().unwrap();
+    let held = gate.hold(&stuck);
     submit(&stuck, 0, &free, key(0), 2).unwrap();
     free.submit(Command::Query {
         key: key(0),
@@ -338,11 +357,9 @@ fn a_worker_that_dies_before_it_hands_over_is_not_waited_for() {
     let (_other, insert) = Pair::on(V4, key(0), no_timers());
     dies.submit(insert).unwrap();
     {
-        let _held = gate.0.lock().unwrap();
-        dies.wake();
-        std::thread::sleep(Duration::from_millis(20));
+        let _held = gate.hold(&dies);
         submit(&dies, 0, &free, key(0), 2).unwrap();
-        gate.1.store(true, Ordering::Relaxed);
+        gate.dies.store(true, Ordering::Relaxed);
     }
     let begun = Instant::now();
     pair.relays(1, 20);
