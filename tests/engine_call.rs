@@ -522,13 +522,14 @@ fn limits_of_changes_are_refused_with_their_reason() {
         let refused = world.call.apply(world.now, bad(pt));
         assert_eq!(refused, Err(ChangeError::PayloadType(pt.pt)));
     }
+    let fax = world.add(2, Payload::Opaque, Privacy::Transparent);
     let itself = Change::Link {
-        from: A,
-        to: Some(A),
+        from: fax,
+        to: Some(fax),
     };
     assert_eq!(
         world.call.apply(world.now, itself),
-        Err(ChangeError::LinkToSelf(A))
+        Err(ChangeError::LinkToSelf(fax))
     );
     let nobody = Change::Block(StreamIx(9), true);
     assert_eq!(
@@ -542,7 +543,7 @@ fn limits_of_changes_are_refused_with_their_reason() {
         privacy: Privacy::Masked,
         own_rtcp: false,
     };
-    for _ in 2..STREAMS_MAX {
+    for _ in 3..STREAMS_MAX {
         assert_eq!(
             world
                 .call

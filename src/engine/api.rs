@@ -20,6 +20,9 @@ pub const STREAMS_MAX: usize = 1_024;
 /// Most payload types of one stream; more are refused by the negotiation with a clear error.
 pub const PAYLOAD_TYPES_MAX: usize = 64;
 
+/// Most listeners of one stream; one more is refused.
+pub const TAPS_MAX: usize = 8;
+
 /// Names a call inside its worker: an index and the generation that tells a reused one apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallKey {
@@ -194,7 +197,8 @@ pub enum Change {
         /// It wants to receive.
         receives: bool,
     },
-    /// What this stream's party sends goes to `to`; `None` unlinks.
+    /// What this stream's party sends goes to `to`; `None` unlinks. A stream of RTP that is linked
+    /// to itself is an echo: its party hears itself, as another source than itself.
     Link {
         /// The stream media arrives on.
         from: StreamIx,
@@ -220,6 +224,10 @@ pub enum Change {
     Block(StreamIx, bool),
     /// Replace audio arriving on this stream by silence (ng `silence media`).
     Silence(StreamIx, bool),
+    /// A party listens to another one, besides those who talk with it.
+    Tap(Box<Tap>),
+    /// The party on this stream listens to nobody from now on; nor does it talk with anybody.
+    Untap(StreamIx),
     /// What this stream's party may learn of others.
     Privacy(StreamIx, Privacy),
     /// Send our own SR/RR on this stream.
@@ -244,6 +252,24 @@ pub enum Change {
     Close(StreamIx),
     /// Replace the timers; they keep counting from the call's creation.
     Timers(Timers),
+}
+
+/// Who listens to whom. The listener gets a copy of every packet that the other party sends and
+/// may send: one that is blocked, or held by its own SDP, says nothing, and one that is silenced
+/// says silence. Who else hears it, or not, does not matter.
+///
+/// From here on the listener's stream only listens, for good: whatever its party sends is counted
+/// and goes to nobody, it keeps no call alive, and RTCP towards it is ours. It listens to one
+/// stream at a time; another one takes the place of the one before.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// Who is listened to; at most [`TAPS_MAX`] listen.
+    pub from: StreamIx,
+    /// Who listens. It talks with nobody, and nobody listens to it.
+    pub to: StreamIx,
+    /// What of `from` it hears, and how that gets to it: other payload types do not. With
+    /// [`Via::Decode`] the listener's own [`Voice`] says how to decode what `from` sends.
+    pub types: SmallVec<[PayloadType; 4]>,
 }
 
 /// What to do with a packet that was handed to [`Call::handle_packet`](super::Call).
@@ -489,7 +515,8 @@ pub struct StreamReport {
     /// What it sent as a branch of a fork that had chosen none; the last verdict stays. `None`: it
     /// never was one, or nothing was heard of it.
     pub progress: Option<Progress>,
-    /// The one stream that its party hears: the chosen one, or the branch that has the floor.
+    /// The one stream that its party hears: the chosen one, the branch that has the floor, or the
+    /// one it listens to.
     pub hears: Option<StreamIx>,
 }
 
@@ -629,9 +656,18 @@ pub enum ChangeError {
     /// More than [`EDGES_MAX`] exceptions.
     #[error("a bridge has at most {EDGES_MAX} exceptions")]
     TooManyEdges,
-    /// A stream cannot be linked to itself.
-    #[error("stream {0:?} cannot hear itself")]
+    /// What is not read cannot be sent back under other numbers.
+    #[error("stream {0:?} cannot hear itself: it does not carry plain RTP")]
     LinkToSelf(StreamIx),
+    /// It only listens, and cannot talk with anybody.
+    #[error("stream {0:?} only listens")]
+    Listens(StreamIx),
+    /// It is linked, bridged, listened to, does not carry plain RTP, or is the one to listen to.
+    #[error("stream {0:?} cannot listen to stream {1:?}")]
+    Tap(StreamIx, StreamIx),
+    /// [`TAPS_MAX`] listen already.
+    #[error("a stream has at most {TAPS_MAX} listeners: no more for stream {0:?}")]
+    TooManyTaps(StreamIx),
 }
 
 /// Highest RTP clock rate of a payload type, in Hz.

@@ -14,6 +14,7 @@ mod latch;
 pub mod playout;
 mod stats;
 mod stream;
+mod tap;
 mod time;
 mod voice;
 

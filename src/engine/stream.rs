@@ -14,6 +14,7 @@ use super::fork::{Branch, Law};
 use super::latch::Latch;
 use super::playout::PlayoutStats;
 use super::stats::Sources;
+use super::tap::{Listening, Taps};
 use super::time::{Micros, low32};
 use super::voice::{PlayReport, Via, VoiceState};
 use crate::audio::progress::Progress;
@@ -49,6 +50,10 @@ pub(super) struct Stream {
     pub(super) egress: Egress,
     pub(super) types: Types,
     pub(super) to: Option<StreamIx>,
+    /// Who listens to it besides.
+    pub(super) taps: Option<Box<Taps>>,
+    /// As one that only listens: to whom.
+    pub(super) listens: Option<Box<Listening>>,
     /// The source chosen by command.
     pub(super) chosen: Option<StreamIx>,
     /// Without a choice: how one is made.
@@ -132,6 +137,10 @@ pub(super) struct Flags {
     pub(super) forks: bool,
     /// What it hears of its branches was commanded.
     pub(super) early_media: bool,
+    /// Somebody listens to it: there are `taps`.
+    pub(super) tapped: bool,
+    /// It only listens, or did: what its party sends is nobody's.
+    pub(super) listens: bool,
 }
 
 impl Stream {
@@ -148,6 +157,8 @@ impl Stream {
             egress: Egress::new(),
             types: Types::default(),
             to: None,
+            taps: None,
+            listens: None,
             chosen: None,
             floor: Floor::First,
             heard: None,
@@ -167,6 +178,8 @@ impl Stream {
                 speaks: false,
                 forks: false,
                 early_media: false,
+                tapped: false,
+                listens: false,
             },
             rtp_in: Traffic::default(),
             rtcp_in: Traffic::default(),
@@ -203,8 +216,9 @@ impl Stream {
 
     /// Whether RTCP towards this party is ours alone.
     pub(super) fn makes_rtcp(&self) -> bool {
+        let apart = self.flags.listens || self.to == Some(self.ix);
         self.config.payload == Payload::Rtp
-            && (self.config.own_rtcp || self.is_masked() || self.flags.speaks)
+            && (self.config.own_rtcp || self.is_masked() || self.flags.speaks || apart)
     }
 
     /// Port and destination of RTP towards the party.
@@ -382,8 +396,14 @@ impl Stream {
             playout: self.playout(),
             playing: self.playing(),
             progress: self.progress,
-            hears: self.chosen.or_else(|| self.heard.map(|heard| heard.stream)),
+            hears: self.hears_now(),
         }
+    }
+
+    fn hears_now(&self) -> Option<StreamIx> {
+        let listens = || self.listens.as_ref().and_then(|listening| listening.source);
+        let heard = || self.heard.map(|heard| heard.stream);
+        self.chosen.or_else(heard).or_else(listens)
     }
 
     fn playing(&self) -> Vec<PlayReport> {
@@ -439,6 +459,12 @@ impl Types {
     #[inline]
     pub(super) fn describe(&self, pt: u8) -> PayloadType {
         self.find(pt).copied().unwrap_or_else(|| static_type(pt))
+    }
+
+    /// The type, if it was negotiated.
+    #[inline]
+    pub(super) fn listed(&self, pt: u8) -> Option<PayloadType> {
+        self.find(pt).copied()
     }
 
     #[inline]

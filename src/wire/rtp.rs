@@ -181,6 +181,12 @@ impl<'a> RtpPacket<'a> {
         self.bytes.len()
     }
 
+    /// The whole packet, as edited so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
     /// The payload, without padding.
     #[must_use]
     pub fn payload(&self) -> &[u8] {

@@ -11,6 +11,7 @@ mod engine_support;
 mod fork;
 mod playing;
 mod playout;
+mod tap;
 mod voice;
 
 use std::alloc::{GlobalAlloc, Layout, System};

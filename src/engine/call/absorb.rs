@@ -109,6 +109,12 @@ impl Stream {
             heard.stream = further(heard.stream);
         }
         self.egress.renumber_source(streams);
+        for listener in self.taps.iter_mut().flat_map(|taps| taps.iter_mut()) {
+            *listener = further(*listener);
+        }
+        if let Some(listening) = &mut self.listens {
+            listening.source = listening.source.map(further);
+        }
         let Some(voice) = &mut self.voice else {
             return;
         };

@@ -50,13 +50,18 @@ impl Call {
         count(&mut stream.rtp_in, len);
         let silent_us = now.since(stream.last_packet);
         stream.last_packet = now;
-        self.last_media = Some(now);
+        if !stream.flags.listens {
+            self.last_media = Some(now);
+        }
         if continuity != Continuity::Flows {
             self.note_continuity(now, ix, continuity, header.ssrc, header.pt);
         }
         if self.streams[usize::from(ix.0)].flags.stalled {
             self.streams[usize::from(ix.0)].flags.stalled = false;
             self.arm(now.plus(STALL_US));
+        }
+        if self.streams[usize::from(ix.0)].flags.tapped {
+            self.copy_to_listeners(now, ix, continuity, &mut packet);
         }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),
@@ -85,6 +90,9 @@ impl Call {
         let to = self.streams[usize::from(ix.0)]
             .to
             .ok_or(DropReason::NoSink)?;
+        if to == ix {
+            return self.echo(now, ix, packet);
+        }
         let (kind, made) = self.gate(now, ix, to, packet, begins)?;
         if made
             && !kind.event
@@ -277,22 +285,22 @@ impl Call {
 }
 
 /// Where an accepted RTP packet goes.
-enum Routed {
+pub(super) enum Routed {
     /// To its listener, as it now is.
     Send(Departure),
     /// Nowhere by itself: it was decoded, or will be.
     Taken,
 }
 
-struct Departure {
-    to: StreamIx,
-    port: PortHandle,
-    target: SocketAddr,
-    strip: bool,
+pub(super) struct Departure {
+    pub(super) to: StreamIx,
+    pub(super) port: PortHandle,
+    pub(super) target: SocketAddr,
+    pub(super) strip: bool,
 }
 
 #[inline]
-fn incoming(source: StreamIx, packet: &RtpPacket<'_>, clock_hz: u32) -> Incoming {
+pub(super) fn incoming(source: StreamIx, packet: &RtpPacket<'_>, clock_hz: u32) -> Incoming {
     let header = packet.header();
     Incoming {
         source,
@@ -305,7 +313,7 @@ fn incoming(source: StreamIx, packet: &RtpPacket<'_>, clock_hz: u32) -> Incoming
 }
 
 /// Replaces the payload by its codec's silence.
-fn hush(packet: &mut RtpPacket<'_>, kind: &PayloadType) -> Result<(), DropReason> {
+pub(super) fn hush(packet: &mut RtpPacket<'_>, kind: &PayloadType) -> Result<(), DropReason> {
     let silence = kind.silence.filter(|_| !kind.event);
     packet
         .payload_mut()
@@ -315,7 +323,7 @@ fn hush(packet: &mut RtpPacket<'_>, kind: &PayloadType) -> Result<(), DropReason
 
 /// Writes what changes, and nothing else.
 #[inline]
-fn renumber(packet: &mut RtpPacket<'_>, numbers: &Outgoing, pt: u8) {
+pub(super) fn renumber(packet: &mut RtpPacket<'_>, numbers: &Outgoing, pt: u8) {
     let header = *packet.header();
     if numbers.ssrc != header.ssrc {
         packet.set_ssrc(numbers.ssrc);

@@ -26,11 +26,13 @@ impl Call {
                 flags.sends = sends;
                 flags.receives = receives;
             }
-            Change::Link { from, to } => self.link(from, to)?,
+            Change::Link { from, to } => self.link(now, from, to)?,
             Change::Source { listener, source } => self.choose(now, listener, source)?,
             Change::EarlyMedia { listener, policy } => self.early_media(now, listener, policy)?,
             Change::Block(ix, on) => self.open_stream(ix)?.flags.blocked = on,
             Change::Silence(ix, on) => self.open_stream(ix)?.flags.silenced = on,
+            Change::Tap(tap) => self.tap(now, *tap)?,
+            Change::Untap(ix) => self.untap(ix)?,
             Change::Privacy(ix, privacy) => {
                 self.open_stream(ix)?.config.privacy = privacy;
                 self.schedule_report(now, ix);
@@ -86,12 +88,22 @@ impl Call {
         Ok(())
     }
 
-    pub(super) fn link(&mut self, from: StreamIx, to: Option<StreamIx>) -> Result<(), ChangeError> {
+    pub(super) fn link(
+        &mut self,
+        now: Micros,
+        from: StreamIx,
+        to: Option<StreamIx>,
+    ) -> Result<(), ChangeError> {
         if let Some(to) = to {
-            if to == from {
-                return Err(ChangeError::LinkToSelf(from));
+            for ix in [from, to] {
+                let stream = self.open_stream(ix)?;
+                if stream.flags.listens {
+                    return Err(ChangeError::Listens(ix));
+                }
+                if to == from && stream.config.payload != Payload::Rtp {
+                    return Err(ChangeError::LinkToSelf(from));
+                }
             }
-            self.open_stream(to)?;
         }
         let before = std::mem::replace(&mut self.open_stream(from)?.to, to);
         if let Some(before) = before.filter(|_| before != to) {
@@ -100,6 +112,10 @@ impl Call {
         }
         if let Some(to) = to {
             self.count_branches(to);
+        }
+        let itself = Some(from);
+        if (before == itself) != (to == itself) {
+            self.schedule_report(now, from); // RTCP to a party that hears itself is ours
         }
         Ok(())
     }
@@ -110,6 +126,7 @@ impl Call {
         flags.pin_wanted = false;
         flags.report_due = false;
         let to = self.streams[usize::from(ix.0)].to;
+        self.dismiss(ix);
         for listener in 0..self.streams.len() {
             // Whoever heard it must not wait for it to fall silent.
             self.forget(self.streams[listener].ix, ix);

@@ -8,7 +8,7 @@ use super::egress::{Incoming, Origin, Outgoing};
 use super::events::EventLog;
 use super::latch::{Judgement, Proof};
 use super::stats::{Arrival, Continuity};
-use super::stream::{Stream, Types, count, is_timed, middle};
+use super::stream::{Flags, Stream, Types, count, is_timed, middle};
 use super::time::{Micros, micros};
 use super::voice::{Bridge, Outbox};
 use crate::wire::demux::Datagram;
@@ -20,10 +20,12 @@ mod absorb;
 mod admit;
 mod arrive;
 mod change;
+mod echo;
 mod fork;
 mod opaque;
 mod play;
 mod rtcp;
+mod tap;
 mod timers;
 mod voice;
 
@@ -285,6 +287,13 @@ fn forward(port: PortHandle, to: SocketAddr, start: usize, end: usize) -> Verdic
         start: bound(start),
         end: bound(end),
     }
+}
+
+/// What is drawn for one stream at one moment, and not out of the call's own sequence: so that who
+/// only listens changes nothing of what others get.
+fn lot(config: &CallConfig, ix: StreamIx, now: Micros) -> fastrand::Rng {
+    let stream = (u64::from(ix.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fastrand::Rng::with_seed(config.seed ^ stream ^ now.0.rotate_left(32))
 }
 
 /// Random first numbers of a masked stream (RFC 3550 §5.1).

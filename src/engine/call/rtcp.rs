@@ -64,6 +64,9 @@ impl Call {
         let to = self.streams[usize::from(ix.0)]
             .to
             .ok_or(DropReason::NoSink)?;
+        if to == ix {
+            return Err(DropReason::RtcpTerminated); // its own reports tell it nothing
+        }
         let pair = [usize::from(ix.0), usize::from(to.0)];
         let Ok([stream, sink]) = self.streams.get_disjoint_mut(pair) else {
             return Err(DropReason::NoSink);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::play::check_idle;
-use super::{Call, origin};
+use super::{Call, lot, origin};
 use crate::audio::g711;
 use crate::engine::api::*;
 use crate::engine::egress::{Egress, Incoming};
@@ -158,6 +158,9 @@ impl Call {
                 .and_then(|v| v.bridge)
                 .is_some_and(|other| other != ix);
             let speaks = voice.is_some_and(|v| v.config.speaks.is_some());
+            if stream.flags.listens {
+                return Err(ChangeError::Listens(member.stream));
+            }
             if !speaks {
                 return Err(ChangeError::Codec(member.stream));
             }
@@ -310,7 +313,7 @@ impl Call {
         }
         let before = mouth.source.replace(ix);
         let wanted = mouth.wants_source();
-        if before != Some(ix) && !mixes {
+        if before != Some(ix) && ix != to && !mixes {
             self.log.push(now, to, EventKind::SourceChanged(ix));
         }
         if wanted {
@@ -326,8 +329,12 @@ impl Call {
         to: StreamIx,
         incoming: &Incoming,
     ) -> crate::engine::egress::Outgoing {
-        let random = &mut self.random;
+        let mut apart = lot(&self.config, to, now);
         let stream = &mut self.streams[usize::from(to.0)];
+        let random = match stream.flags.listens {
+            true => &mut apart,
+            false => &mut self.random,
+        };
         let voice = stream.voice.as_deref_mut();
         if let Some(mouth) = voice.and_then(|voice| voice.mouth.as_deref_mut()) {
             mouth.hush(now);
@@ -526,8 +533,12 @@ impl Call {
         (port, to): (PortHandle, SocketAddr),
         payload: &[u8],
     ) {
-        let random = &mut self.random;
         let stream = &mut self.streams[ix];
+        let mut apart = lot(&self.config, stream.ix, now);
+        let random = match stream.flags.listens {
+            true => &mut apart,
+            false => &mut self.random,
+        };
         if payload.is_empty() {
             stream.egress.pause(mouth.frame_ticks());
             return;

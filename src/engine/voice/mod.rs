@@ -22,6 +22,7 @@ pub(super) use idle::Filler;
 pub use idle::NOISE_UPDATE_US;
 pub(super) use mouth::{FRAME_SAMPLES_MAX, Mouth};
 pub(super) use outbox::Outbox;
+pub use outbox::WAITING_BYTES_MAX;
 pub use play::*;
 pub(super) use player::Player;
 pub(super) use players::{Layers, Players};

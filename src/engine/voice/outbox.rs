@@ -1,10 +1,12 @@
-//! Packets that a call made and that wait to be sent; their memory is used again and again.
+//! Packets that a call made, or copied, and that wait to be sent; their memory is used again and
+//! again.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::engine::api::PortHandle;
 use crate::engine::egress::Outgoing;
+use crate::wire::rtp::RtpPacket;
 
 /// Bytes of an RTP header without CSRC and extension (RFC 3550 §5.1).
 const HEADER_LEN: usize = 12;
@@ -13,6 +15,10 @@ const HEADER_LEN: usize = 12;
 const FIRST_OCTET: u8 = 0b1000_0000;
 
 const MARKER: u8 = 0b1000_0000;
+
+/// Bytes that may wait before a copy for a listener is dropped: 16 packets of video, which is what
+/// a port is read in one go, for each of its listeners.
+pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Made and not yet sent.
 #[derive(Debug, Default)]
@@ -53,6 +59,32 @@ impl Outbox {
             to,
             range: start..self.bytes.len(),
         });
+    }
+
+    /// Copies a packet; `edit` may change the copy and says where in it the packet begins. Returns
+    /// the length of what will be sent; `None`: [`WAITING_BYTES_MAX`] wait already. O(its length);
+    /// allocates like [`Outbox::push`].
+    pub(in crate::engine) fn copy(
+        &mut self,
+        port: PortHandle,
+        to: SocketAddr,
+        packet: &RtpPacket<'_>,
+        edit: impl FnOnce(RtpPacket<'_>) -> usize,
+    ) -> Option<usize> {
+        let start = self.bytes.len();
+        let end = start + packet.len();
+        if end > WAITING_BYTES_MAX {
+            return None;
+        }
+        self.bytes.extend_from_slice(packet.bytes());
+        let copy = RtpPacket::parse(&mut self.bytes[start..]);
+        let start = start + edit(copy.expect("a copy of a valid packet is valid"));
+        self.packets.push(Waiting {
+            port,
+            to,
+            range: start..end,
+        });
+        Some(end - start)
     }
 
     /// Length of a packet with such a payload.

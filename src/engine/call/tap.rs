@@ -1,0 +1,208 @@
+//! Copies for those who only listen.
+//!
+//! A tap does not touch: it looks at a packet that was accepted, before that is edited for the one
+//! it is for, and draws no number that anybody else would have got. What it makes goes out on the
+//! listener's own egress, by way of the outbox.
+
+use super::arrive::{hush, incoming, renumber};
+use super::voice::compand;
+use super::*;
+use crate::engine::tap::{Listening, Taps};
+use crate::engine::voice::Via;
+use crate::wire::rtp::RtpPacket;
+
+/// Commands.
+impl Call {
+    pub(super) fn tap(&mut self, now: Micros, tap: Tap) -> Result<(), ChangeError> {
+        let Tap { from, to, types } = tap;
+        change::check_types(&types)?;
+        self.check_tap(from, to)?;
+        let listener = &mut self.streams[usize::from(to.0)];
+        listener.flags.listens = true;
+        let listening = listener.listens.get_or_insert_default();
+        listening.types = Types::new(types);
+        if listening.source != Some(from) {
+            self.detach(to);
+            let stream = &mut self.streams[usize::from(from.0)];
+            stream.taps.get_or_insert_default().push(to);
+            stream.flags.tapped = true;
+            self.listening(to).source = Some(from);
+            self.schedule_report(now, to);
+        }
+        Ok(())
+    }
+
+    pub(super) fn untap(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
+        self.open_stream(ix)?;
+        self.detach(ix);
+        Ok(())
+    }
+
+    /// A stream is closed: nobody listens to it, and it listens to nobody.
+    pub(super) fn dismiss(&mut self, ix: StreamIx) {
+        self.detach(ix);
+        let listeners = self.streams[usize::from(ix.0)].taps.take();
+        for to in listeners.into_iter().flat_map(|taps| *taps) {
+            self.detach(to);
+        }
+        self.streams[usize::from(ix.0)].flags.tapped = false;
+    }
+
+    fn check_tap(&mut self, from: StreamIx, to: StreamIx) -> Result<(), ChangeError> {
+        let refused = Err(ChangeError::Tap(to, from));
+        let stream = self.open_stream(from)?;
+        let taps = stream.taps.as_ref().map_or(&[][..], |taps| taps);
+        let is_new = !taps.contains(&to);
+        if stream.flags.listens || stream.config.payload != Payload::Rtp || from == to {
+            return refused;
+        }
+        if is_new && taps.len() >= TAPS_MAX {
+            return Err(ChangeError::TooManyTaps(from));
+        }
+        let stream = self.open_stream(to)?;
+        let voice = stream.voice.as_ref();
+        let talks = stream.to.is_some() || stream.flags.tapped;
+        let bridged = voice.is_some_and(|voice| voice.bridge.is_some());
+        if talks || bridged || stream.config.payload != Payload::Rtp {
+            return refused;
+        }
+        if self.streams.iter().any(|other| other.to == Some(to)) {
+            return refused;
+        }
+        Ok(())
+    }
+
+    fn listening(&mut self, ix: StreamIx) -> &mut Listening {
+        let stream = &mut self.streams[usize::from(ix.0)];
+        stream.listens.get_or_insert_default()
+    }
+
+    /// A listener hears nobody any more; its stream stands still where it is.
+    fn detach(&mut self, ix: StreamIx) {
+        let listener = &mut self.streams[usize::from(ix.0)];
+        let listening = listener.listens.as_mut();
+        let Some(source) = listening.and_then(|listening| listening.source.take()) else {
+            return;
+        };
+        let mouth = match &mut listener.voice {
+            Some(voice) => {
+                voice.ear = None;
+                voice.mouth.is_some()
+            }
+            None => false,
+        };
+        if mouth {
+            self.close_mouth(self.now, usize::from(ix.0));
+        }
+        let stream = &mut self.streams[usize::from(source.0)];
+        if let Some(taps) = &mut stream.taps {
+            taps.retain(|listener| *listener != ix);
+            stream.flags.tapped = !taps.is_empty();
+        }
+    }
+}
+
+/// Packets.
+impl Call {
+    /// Copies an accepted packet for everybody who listens to its sender; one that the sender may
+    /// not say is made silent, or taken out of the listeners' sequences.
+    #[cold]
+    pub(super) fn copy_to_listeners(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        continuity: Continuity,
+        packet: &mut RtpPacket<'_>,
+    ) {
+        let stream = &self.streams[usize::from(ix.0)];
+        let Some(taps) = stream.taps.as_deref() else {
+            return;
+        };
+        if matches!(continuity, Continuity::Suspect | Continuity::Straggler) {
+            return;
+        }
+        let taps: Taps = taps.clone();
+        let header = *packet.header();
+        let said = match stream.flags {
+            Flags { blocked: true, .. } => Err(DropReason::Blocked),
+            Flags { sends: false, .. } => Err(DropReason::Held),
+            Flags { silenced: true, .. } => {
+                // Whoever else hears it hears silence, too.
+                hush(packet, &stream.types.describe(header.pt))
+            }
+            _ => Ok(()),
+        };
+        for to in taps {
+            let copied = said.and_then(|()| self.copy(now, ix, to, packet));
+            if copied.is_err() {
+                let egress = &mut self.streams[usize::from(to.0)].egress;
+                egress.withhold(ix, header.ssrc, header.seq);
+            }
+        }
+    }
+
+    /// Copies a packet for one listener, or takes it to be decoded for it.
+    fn copy(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        to: StreamIx,
+        packet: &RtpPacket<'_>,
+    ) -> Result<(), DropReason> {
+        let listener = &self.streams[usize::from(to.0)];
+        let listening = listener.listens.as_ref().ok_or(DropReason::NoSink)?;
+        let kind = listening.types.listed(packet.header().pt);
+        let kind = kind.ok_or(DropReason::UnknownPayloadType)?;
+        if !listener.flags.receives {
+            return Err(DropReason::Held);
+        }
+        let (port, target) = listener.rtp_target().ok_or(DropReason::NoTarget)?;
+        let made = listener.flags.speaks || kind.via == Via::Decode;
+        // Nobody hears what a listener says, so its ear is free for what it hears.
+        if made
+            && !kind.event
+            && let Some(taken) = self.recode(now, to, to, kind.via, packet)
+        {
+            return taken;
+        }
+        let numbers =
+            self.number_copy(now, to, &incoming(ix, packet, kind.clock_hz), kind.event)?;
+        let listener = &mut self.streams[usize::from(to.0)];
+        let strip = listener.is_masked();
+        let payload_len = packet.header().payload_len();
+        let edit = |mut copy: RtpPacket<'_>| {
+            if let Via::Companding(laws) = kind.via {
+                compand(laws, copy.payload_mut());
+            }
+            renumber(&mut copy, &numbers, kind.out);
+            if strip { copy.strip() } else { 0 }
+        };
+        match self.outbox.copy(port, target, packet, edit) {
+            Some(len) => {
+                listener.egress.sent(payload_len);
+                count(&mut listener.rtp_out, len);
+            }
+            None => listener.rtp_out.errors += 1,
+        }
+        Ok(())
+    }
+
+    /// The listener's numbers for a copy.
+    fn number_copy(
+        &mut self,
+        now: Micros,
+        to: StreamIx,
+        incoming: &Incoming,
+        event: bool,
+    ) -> Result<Outgoing, DropReason> {
+        let listener = &mut self.streams[usize::from(to.0)];
+        if listener.flags.speaks && event {
+            return Ok(self.pass_event(now, to, incoming));
+        }
+        let masked = listener.is_masked();
+        let config = &self.config;
+        let fresh = || masked.then(|| origin(&mut lot(config, to, now)));
+        let numbers = listener.egress.pass(now, incoming, fresh);
+        numbers.ok_or(DropReason::NotHeard)
+    }
+}
