@@ -10,6 +10,7 @@
 
 mod attributes;
 mod codec;
+mod compose;
 mod description;
 mod error;
 mod negotiate;
@@ -17,6 +18,7 @@ mod repair;
 mod write;
 
 pub use codec::{Codec, CodecFilter, CodecSpec, Encoding};
+pub use compose::{Composed, ComposedMedia};
 pub use description::{Description, Direction, Media, Origin, RtcpTarget};
 pub use error::{Fault, SdpError};
 pub use negotiate::{PtEntry, PtMap, PtMaps, numbers_for, pt_maps, unused_number};
