@@ -62,14 +62,13 @@ impl CallState {
 
     /// The ports of closed parties, whose sockets are closed now.
     pub fn free_closed(&mut self) {
-        let closed: Vec<StreamIx> = self
-            .dialogue
-            .parties
-            .iter()
-            .filter(|p| p.closed)
-            .flat_map(Party::streams)
-            .collect();
+        let talk = &mut self.dialogue;
+        let listeners = talk.listeners.iter().map(|listener| &listener.party);
+        let parties = talk.parties.iter().chain(listeners);
+        let closed = parties.filter(|p| p.closed).flat_map(Party::streams);
+        let closed: Vec<StreamIx> = closed.collect();
         self.leases.retain(|(stream, _)| !closed.contains(stream));
+        talk.listeners.retain(|listener| !listener.party.closed);
     }
 
     /// Remembers what was signalled, for `why`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::SwitchError;
+use super::listener::Listener;
 use super::party::{Gates, Party};
 use super::request::{CodecPolicy, Mux, Participants};
 use crate::engine::{Payload, Privacy, Remote};
@@ -27,6 +28,8 @@ pub struct Dialogue {
     pub privacy: Option<Privacy>,
     /// What parties that are yet to come may send.
     pub gates: Gates,
+    /// Parties that only listen, in order of their coming.
+    pub listeners: Vec<Listener>,
 }
 
 impl Dialogue {

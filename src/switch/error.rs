@@ -50,6 +50,42 @@ pub enum SwitchError {
     /// No party has this address.
     #[error("Failed to match address to any tag")]
     UnknownAddress,
+    /// Nobody was found to listen to.
+    #[error("No medias found (no monologues matched)")]
+    NothingToHear,
+    /// None of the media that was asked for can be listened to, or the tag is not a listener's.
+    #[error("No eligible media subscriptions found")]
+    NotEligible,
+    /// No listener has this tag.
+    #[error("To-tag not found")]
+    UnknownListener,
+    /// A subscription could not be offered.
+    #[error("Failed to request subscription: {0}")]
+    Subscribe(#[source] Box<Self>),
+    /// A subscription could not be begun as it was answered.
+    #[error("Failed to process subscription answer: {0}")]
+    SubscribeAnswer(#[source] Box<Self>),
+    /// A subscription could not be ended.
+    #[error("Failed to unsubscribe: {0}")]
+    Unsubscribe(#[source] Box<Self>),
+    /// A listener would have more lines than SDP may, or a line more listeners than the engine.
+    #[error("too many subscriptions (at most {max})")]
+    TooManySubscriptions {
+        /// `SDP_MEDIA_MAX`, or [`TAPS_MAX`](crate::engine::TAPS_MAX).
+        max: usize,
+    },
+    /// The call has as many listeners as a call may have.
+    #[error("too many listeners in one call (at most {max})")]
+    TooManyListeners {
+        /// `LISTENERS_MAX`.
+        max: usize,
+    },
+    /// A listener accepts nothing that it could be sent.
+    #[error("no codec in common: {warnings}")]
+    NoCommonCodec {
+        /// Line by line.
+        warnings: String,
+    },
     /// The body is not SDP.
     #[error("Failed to parse SDP: {0}")]
     Sdp(#[from] SdpError),

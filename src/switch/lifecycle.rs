@@ -5,12 +5,43 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::call::CallState;
+use super::dialogue::Dialogue;
+use super::negotiate::Plan;
 use super::registry::{Events, SharedCall};
 use super::{Snapshot, Switch, SwitchError, negotiate};
 use crate::engine::{Call, CallConfig, CallKey, Change, Component, EndReason, StreamIx};
 use crate::plane::worker::Command;
 
 impl Switch {
+    /// Hands a plan to the call's worker; once its queue has taken it, the draft is the call.
+    pub(super) fn carry_out(
+        &self,
+        call: &mut CallState,
+        draft: Dialogue,
+        plan: Plan,
+        now: Instant,
+    ) -> Result<(), SwitchError> {
+        let (mut sockets, mut leases) = (Vec::new(), Vec::new());
+        for (stream, ports) in plan.opened {
+            sockets.push((stream, Component::Rtp, ports.rtp));
+            sockets.extend(ports.rtcp.map(|rtcp| (stream, Component::Rtcp, rtcp)));
+            leases.push((stream, ports.lease));
+        }
+        if call.inserted {
+            self.submit_change(call, plan.changes, sockets)?;
+        } else {
+            self.submit_insert(call, plan.changes, sockets, now)?;
+            call.inserted = true;
+            self.counters.created.fetch_add(1, Ordering::Relaxed);
+        }
+        for (_, lease) in &mut leases {
+            lease.tell();
+        }
+        call.leases.append(&mut leases);
+        call.dialogue = draft;
+        Ok(())
+    }
+
     pub(super) fn submit_insert(
         &self,
         call: &CallState,
@@ -70,9 +101,12 @@ impl Switch {
         changes.extend(draft.parties[branch].streams().map(Change::Close));
         let offerer = draft.parties[branch].peer;
         changes.extend(negotiate::reroute(&mut draft, offerer));
-        self.submit_change(call, changes, Vec::new())?;
-        call.dialogue = draft;
-        Ok(())
+        let mut plan = Plan {
+            changes,
+            ..Plan::default()
+        };
+        negotiate::listeners::refresh(&mut draft, &mut plan);
+        self.carry_out(call, draft, plan, Instant::now())
     }
 
     /// Takes the call out of the registry, ends its media, and frees its ports; with `only`, not

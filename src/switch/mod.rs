@@ -10,6 +10,7 @@ mod dialogue;
 mod error;
 mod hold;
 mod lifecycle;
+mod listener;
 mod merge;
 mod negotiate;
 mod party;
@@ -20,6 +21,7 @@ mod registry;
 mod request;
 mod site;
 mod snapshot;
+mod subscribe;
 pub mod why;
 
 use std::sync::Arc;
@@ -31,16 +33,18 @@ pub use connect::Connection;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use hold::{Hold, HoldMusic, MusicSource};
-pub use party::{Gates, LegMedia, MaskedOrigin, Party};
+pub use listener::{LISTENERS_MAX, Listener, Subscription};
+pub use party::{EchoSide, Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
-    CALL_ID_MAX, CodecPolicy, Family, IdleChoice, MediaGate, Mux, Negotiated, Negotiation, Options,
-    Participants, Playback, Pushing, RtcpAttributeStyle, TAG_MAX, Track,
+    CALL_ID_MAX, CodecPolicy, Echo, Family, IdleChoice, MediaGate, Mux, Negotiated, Negotiation,
+    Options, Participants, Playback, Pushing, RtcpAttributeStyle, Subscribe, Subscribed,
+    SubscribedMedia, SubscribedParty, TAG_MAX, Track,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
 pub use snapshot::Snapshot;
 
-use crate::engine::{CallKey, Change, Component, EndReason, Privacy, Timers};
+use crate::engine::{CallKey, Change, EndReason, Privacy, Timers};
 use crate::plane::counters::WorkerCounters;
 use lifecycle::FromWorker;
 use negotiate::{Desk, Plan};
@@ -200,6 +204,11 @@ impl Switch {
         };
         let branch_only = self.with_call(call_id, |call| {
             let talk = &call.dialogue;
+            let listens = |tag: Option<&str>| talk.listener_by_tag(tag?);
+            if let Some(listener) = listens(to_tag).or_else(|| listens(from_tag)) {
+                self.close_listener(call, listener)?;
+                return Ok(true);
+            }
             let to_known = via_branch.is_some() || known(talk, to_tag);
             if !known(talk, from_tag) || !to_known {
                 return Err(SwitchError::UnknownCall);
@@ -328,25 +337,10 @@ impl Switch {
         let mut draft = call.dialogue.clone();
         let mut plan = Plan::default();
         let sdp = step(&desk, &mut draft, &mut plan, n)?;
-        let (warnings, music) = (plan.warnings, plan.music);
-        let (mut sockets, mut leases) = (Vec::new(), Vec::new());
-        for (stream, ports) in plan.opened {
-            sockets.push((stream, Component::Rtp, ports.rtp));
-            sockets.extend(ports.rtcp.map(|rtcp| (stream, Component::Rtcp, rtcp)));
-            leases.push((stream, ports.lease));
-        }
-        if call.inserted {
-            self.submit_change(call, plan.changes, sockets)?;
-        } else {
-            self.submit_insert(call, plan.changes, sockets, desk.now)?;
-            call.inserted = true;
-            self.counters.created.fetch_add(1, Ordering::Relaxed);
-        }
-        for (_, lease) in &mut leases {
-            lease.tell();
-        }
-        call.leases.append(&mut leases);
-        call.dialogue = draft;
+        negotiate::listeners::refresh(&mut draft, &mut plan);
+        let warnings = std::mem::take(&mut plan.warnings);
+        let music = plan.music.take();
+        self.carry_out(call, draft, plan, desk.now)?;
         call.last_signal = desk.wall;
         let tag = if what == "answer" {
             n.to_tag.unwrap_or("")

@@ -7,7 +7,10 @@ mod addresses;
 mod branches;
 mod codecs;
 mod connect;
+pub(super) mod echo;
 mod hold;
+mod listener_offer;
+pub(super) mod listeners;
 mod media;
 mod mux;
 mod privacy;
@@ -86,6 +89,7 @@ pub(super) fn offer(
     let description = Description::parse(n.sdp)?;
     let (offerer, answerer) = roles(desk, draft, n)?;
     take_identity(&mut draft.parties[offerer], n.from_tag, &n.options);
+    echo::take(draft, offerer, answerer, n.options.echo);
     let parties = [offerer, answerer];
     let held = hold::settle(desk, draft, plan, parties, &description, &n.options);
     let first_offer = !draft.parties[answerer].has_sdp;
@@ -185,6 +189,7 @@ pub(super) fn answer(
     }
     take_identity(&mut draft.parties[answerer], to_tag, &n.options);
     hold::remember(draft, answerer, &n.options);
+    echo::take(draft, answerer, offerer, n.options.echo);
     let standing = branches::standing(draft, &offer, n.options.provisional);
     // The caller's media goes to the branch answered last; the others stay linked to the caller
     // but are not heard (see `Change::Source`).

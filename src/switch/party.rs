@@ -54,6 +54,20 @@ pub struct Party {
     pub music: Option<Arc<HoldMusic>>,
     /// Whom it holds with music now.
     pub hold: Option<Hold>,
+    /// Where what it sends goes, if not to whom it talks with.
+    pub echo: EchoSide,
+}
+
+/// What becomes of what a party sends, once it is joined with another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EchoSide {
+    /// The other one hears it.
+    #[default]
+    Off,
+    /// It hears itself.
+    Echoed,
+    /// Nobody hears it.
+    Dropped,
 }
 
 impl Party {
@@ -77,6 +91,7 @@ impl Party {
             idle: IdleChoice::default(),
             music: None,
             hold: None,
+            echo: EchoSide::Off,
         }
     }
 
@@ -230,6 +245,34 @@ impl LegMedia {
 }
 
 impl LegMedia {
+    /// A line of a party that only listens, at our address and the one it is told.
+    pub(super) fn listening(
+        stream: StreamIx,
+        (local, advertised): (SocketAddr, IpAddr),
+        (kind, transport): (Box<str>, Box<str>),
+        privacy: Privacy,
+    ) -> Self {
+        Self {
+            stream: Some(stream),
+            local,
+            advertised,
+            payload: Payload::Rtp,
+            kind,
+            transport,
+            codec: Box::default(),
+            numbers: Vec::new(),
+            speaks: None,
+            noise: None,
+            idle: IdleChoice::default(),
+            voiced: false,
+            types: SmallVec::new(),
+            remote: None,
+            direction: Direction::RecvOnly,
+            privacy,
+            other: None,
+        }
+    }
+
     /// A line that came with port 0: it has no ports of ours.
     pub fn rejected(media: &Media, local: SocketAddr, privacy: Privacy) -> Self {
         Self {

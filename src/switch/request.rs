@@ -7,6 +7,7 @@ use super::hold::HoldMusic;
 use super::prompts::Source;
 use crate::audio::mix::Gain;
 use crate::engine::{EarlyMedia, Idle, Layer, LearnPace, Privacy};
+use crate::wire::sdp::Direction;
 
 /// Longest call id, in bytes.
 pub const CALL_ID_MAX: usize = 512;
@@ -31,6 +32,62 @@ pub struct Negotiation<'a> {
     pub sdp: &'a [u8],
     /// How to treat it.
     pub options: Options,
+}
+
+/// A listener is to be offered what others of its call send.
+#[derive(Clone, Debug)]
+pub struct Subscribe<'a> {
+    /// The call.
+    pub call_id: &'a str,
+    /// Whom it listens to, in this order.
+    pub sources: Vec<Participants<'a>>,
+    /// The listener's tag: one that listens already is offered anew what it hears; `None`, or a
+    /// tag of somebody who talks: a fresh one is made.
+    pub to_tag: Option<&'a str>,
+    /// Offer lines that send nothing yet (ng `inactive`).
+    pub inactive: bool,
+    /// Label the lines (RFC 4574), as recording servers need it (RFC 7866; ng `SIPREC`).
+    pub siprec: bool,
+    /// How to offer it. Towards the listener are the second interface, else the first; the label
+    /// is the listener's.
+    pub options: Options,
+}
+
+/// What comes of a [`Subscribe`].
+#[derive(Clone, Debug)]
+pub struct Subscribed {
+    /// The offer for the listener.
+    pub sdp: String,
+    /// The listener's tag.
+    pub to_tag: String,
+    /// Whom it listens to.
+    pub sources: Vec<SubscribedParty>,
+    /// As of [`Negotiated::warnings`].
+    pub warnings: Vec<String>,
+}
+
+/// A party that is listened to.
+#[derive(Clone, Debug)]
+pub struct SubscribedParty {
+    /// Its tag.
+    pub tag: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// Its lines.
+    pub medias: Vec<SubscribedMedia>,
+}
+
+/// A line that is listened to.
+#[derive(Clone, Debug)]
+pub struct SubscribedMedia {
+    /// The zero-based line of the offer to the listener, which is its label there.
+    pub line: usize,
+    /// The zero-based line of the party.
+    pub index: usize,
+    /// Who sends on it, by the party's own SDP.
+    pub direction: Direction,
+    /// `audio`, `video` …
+    pub kind: String,
 }
 
 /// What comes of a [`Negotiation`].
@@ -92,6 +149,23 @@ pub struct Options {
     pub tos: Option<u8>,
     /// What the party whose SDP this is has for whom it puts on hold.
     pub music: Option<HoldMusic>,
+    /// Send media back where it came from, or nowhere (ng `media-echo`); `None`: as before.
+    pub echo: Option<Echo>,
+}
+
+/// What the sender and the receiver of a message hear, where that is not each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Each other.
+    Off,
+    /// Nothing: what both send is dropped.
+    Blackhole,
+    /// The receiver hears itself; what the sender sends is dropped.
+    Forward,
+    /// The sender hears itself; what the receiver sends is dropped.
+    Backward,
+    /// Each hears itself.
+    Both,
 }
 
 /// What to do about the codecs of an offer, as ng's `codec` dictionary says it. Codecs are written

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use smallvec::SmallVec;
 
 use super::call::{CallState, Signal};
+use super::listener::Listener;
 use super::party::{LegMedia, Party};
 use crate::engine::{CallReport, StreamIx, StreamReport};
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub last_signal: SystemTime,
     /// Its parties.
     pub parties: Vec<Party>,
+    /// Those that only listen.
+    pub listeners: Vec<Listener>,
     /// What was signalled.
     pub history: Vec<Signal>,
     /// Signalling entries that no longer fitted.
@@ -43,12 +46,17 @@ impl Snapshot {
 impl Snapshot {
     pub(super) fn of(call_id: &str, call: &CallState) -> Self {
         let now = Instant::now();
+        let talk = &call.dialogue;
         Self {
             call_id: call_id.into(),
             created: call.created,
             created_at: call.created_at,
             last_signal: call.last_signal,
-            parties: call.dialogue.parties.clone(),
+            parties: talk.parties.clone(),
+            listeners: talk
+                .open_listeners()
+                .map(|(_, listener)| listener.clone())
+                .collect(),
             history: call.history.clone(),
             history_dropped: call.history_dropped,
             report: CallReport::empty(call.created_at),

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use crate::engine::{DropReason, EventKind, Listener, PlayId, PlayReport, StreamIx, StreamReport};
+use crate::engine::{self, DropReason, EventKind, PlayId, PlayReport, StreamIx, StreamReport};
 
-use super::{LegMedia, Party, Snapshot};
+use super::{LegMedia, Listener, Party, Snapshot, Subscription};
 
 /// Tells a person what happened to a call: SDP seen, latch attempts, first and last packets, and
 /// for every direction whether sound passes and if not, why.
@@ -23,7 +23,32 @@ pub fn explain(s: &Snapshot) -> String {
             }
         }
     }
+    for listener in &s.listeners {
+        for (line, heard) in listener.party.medias.iter().zip(&listener.lines) {
+            if let Some(report) = s.stream(line) {
+                let tag = listener.party.tag();
+                let _ = writeln!(out, "\nlistener {tag}: {} at {}", line.kind, line.local);
+                state(s, line, report, &mut out);
+                let _ = writeln!(out, "  verdict: {}", listens(s, heard, report));
+            }
+        }
+    }
     out
+}
+
+/// One sentence: whether a listener is sent what it listens to.
+fn listens(s: &Snapshot, line: &Subscription, r: &StreamReport) -> String {
+    let Some((party, media)) = line.source else {
+        return "not in use".to_owned();
+    };
+    let who = format!("party {party} {} media {media}", s.parties[party].tag());
+    match () {
+        () if line.accepted.is_empty() => format!("has not accepted to hear {who}"),
+        () if r.hears.is_none() => format!("accepts nothing that {who} may send"),
+        () if !r.receives => format!("does not want to hear {who} now"),
+        () if r.rtp_out.packets == 0 => format!("{who} has said nothing that was sent to it"),
+        () => format!("hears {who}"),
+    }
 }
 
 /// A line's stream, and the one it has besides: voice while a fax is offered, a fax that is over.
@@ -94,8 +119,16 @@ fn owner(s: &Snapshot, stream: StreamIx) -> String {
         .find_map(|(ix, p)| Some((ix, p.tag(), line_of(p)?)));
     match found {
         Some((ix, tag, kind)) => format!("party {ix} {tag} {kind}"),
-        None => format!("stream {}", stream.0),
+        None => listener_of(s, stream).map_or_else(
+            || format!("stream {}", stream.0),
+            |listener| format!("listener {}", listener.party.tag()),
+        ),
     }
+}
+
+fn listener_of(s: &Snapshot, stream: StreamIx) -> Option<&Listener> {
+    let has = |listener: &&Listener| listener.party.streams().any(|own| own == stream);
+    s.listeners.iter().find(has)
 }
 
 fn describe(kind: EventKind) -> String {
@@ -147,10 +180,10 @@ fn played(play: PlayReport) -> String {
     text
 }
 
-fn sound(id: PlayId, listener: Listener) -> String {
+fn sound(id: PlayId, listener: engine::Listener) -> String {
     match listener {
-        Listener::Leg(_) => format!("sound {}", id.0),
-        Listener::Bridge(bridge) => format!("sound {} to bridge {}", id.0, bridge.0),
+        engine::Listener::Leg(_) => format!("sound {}", id.0),
+        engine::Listener::Bridge(bridge) => format!("sound {} to bridge {}", id.0, bridge.0),
     }
 }
 

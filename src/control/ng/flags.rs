@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::engine::{LearnPace, Privacy};
+use crate::switch::Echo;
 use crate::wire::ng::Value;
 
 use super::request::Request;
@@ -81,6 +82,7 @@ pub(super) enum Key {
     Flags,
     FromInterface,
     FromTag,
+    FromTags,
     GenerateRtcp,
     Ice,
     /// Known, and without effect here.
@@ -91,6 +93,7 @@ pub(super) enum Key {
     Label,
     Limit,
     MediaAddress,
+    MediaEcho,
     Moh,
     /// Known, and asks for what is the case anyway, or for nothing.
     NoOp,
@@ -187,7 +190,7 @@ const KEYS: &[(&str, Key)] = &[
     ("from-interface", Key::FromInterface),
     ("from-label", Key::Label),
     ("from-tag", Key::FromTag),
-    ("from-tags", Key::Ignored),
+    ("from-tags", Key::FromTags),
     ("generate-rtcp", Key::GenerateRtcp),
     ("ice", Key::Ice),
     ("ice-lite", Key::IgnoredUnlessOff),
@@ -198,7 +201,7 @@ const KEYS: &[(&str, Key)] = &[
     ("limit", Key::Limit),
     ("media", Key::Ignored),
     ("media-address", Key::MediaAddress),
-    ("media-echo", Key::IgnoredUnlessOff),
+    ("media-echo", Key::MediaEcho),
     ("metadata", Key::Ignored),
     ("moh", Key::Moh),
     ("osrtp", Key::IgnoredUnlessOff),
@@ -276,7 +279,7 @@ const PREFIXES: &[(&str, Key)] = &[
     ("codec-", Key::Ignored),
     ("early-media-policy-", Key::EarlyMediaPolicy),
     ("endpoint-learning-", Key::EndpointLearning),
-    ("from-tags-", Key::Ignored),
+    ("from-tags-", Key::FromTags),
     ("osrtp-", Key::IgnoredUnlessOff),
     ("replace-", Key::Replace),
     ("rtcp-mux-", Key::RtcpMux),
@@ -312,7 +315,10 @@ const FLAGS: &[(&str, Flag)] = &[
     ("all", Flag::Set(|r| r.flags.all = true)),
     ("allow-asymmetric-codecs", Flag::Ignored),
     ("allow-no-codec-media", Flag::Ignored),
-    ("allow-transcoding", Flag::Ignored),
+    (
+        "allow-transcoding",
+        Flag::Set(|r| r.flags.allow_transcoding = true),
+    ),
     (
         "always-transcode",
         Flag::Set(|r| r.flags.always_transcode = true),
@@ -346,7 +352,7 @@ const FLAGS: &[(&str, Flag)] = &[
     ("generate-mid", Flag::Ignored),
     ("generate-rtcp", Flag::Set(|r| r.generate_rtcp = Some(true))),
     ("ice-reject", Flag::Ignored),
-    ("inactive", Flag::Ignored),
+    ("inactive", Flag::Set(|r| r.flags.inactive = true)),
     ("inject-dtmf", Flag::Ignored),
     ("loop-protect", Flag::Ignored),
     ("masked", Flag::Set(|r| r.privacy = Some(Privacy::Masked))),
@@ -395,7 +401,7 @@ const FLAGS: &[(&str, Flag)] = &[
         "sip-source-address",
         Flag::Set(|r| r.flags.sip_source_address = true),
     ),
-    ("siprec", Flag::Ignored),
+    ("siprec", Flag::Set(|r| r.flags.siprec = true)),
     ("skip-recording-db", Flag::NoOp),
     ("static-codecs", Flag::Ignored),
     ("strict-source", Flag::Set(|r| r.flags.strict_source = true)),
@@ -434,6 +440,16 @@ pub(super) const RTCP_MUX: &[(&str, Setter)] = &[
     ("offer", |r| r.rtcp_mux.offer = true),
     ("reject", |r| r.rtcp_mux.reject = true),
     ("require", |r| r.rtcp_mux.require = true),
+];
+
+/// Values of `media-echo`.
+pub(super) const MEDIA_ECHO: &[(&str, Echo)] = &[
+    ("backward", Echo::Backward),
+    ("backwards", Echo::Backward),
+    ("blackhole", Echo::Blackhole),
+    ("both", Echo::Both),
+    ("forward", Echo::Forward),
+    ("sinkhole", Echo::Blackhole),
 ];
 
 /// Values of `endpoint-learning`.

@@ -16,6 +16,7 @@ mod moh;
 mod reply;
 pub mod request;
 mod service;
+mod subscribe;
 
 pub use service::{DATAGRAM_REPLY_MAX, DELAYED_DELETES_MAX, NgService};
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::subscribe;
 use crate::engine::{DropReason, PlayReport, Privacy, SourceReport, StreamReport, Traffic};
 use crate::switch::{LegMedia, Party, Snapshot, Switch};
 use crate::wire::ng::Value;
@@ -24,6 +25,7 @@ pub(crate) fn query(s: &Snapshot, only: &[&str]) -> Value<'static> {
             tags.push(tag_of(s, ix).into_bytes(), tag(s, ix, party));
         }
     }
+    subscribe::query(s, only, &mut tags);
     Value::dict()
         .with("result", "ok")
         .with("created", created_s)
@@ -35,7 +37,7 @@ pub(crate) fn query(s: &Snapshot, only: &[&str]) -> Value<'static> {
         .with("totals", totals(s))
 }
 
-fn tag_of(s: &Snapshot, party: usize) -> String {
+pub(super) fn tag_of(s: &Snapshot, party: usize) -> String {
     match s.parties[party].tags.last() {
         Some(tag) => tag.to_string(),
         None => format!("<untagged {party}>"),
@@ -50,6 +52,18 @@ fn tag(s: &Snapshot, ix: usize, party: &Party) -> Value<'static> {
     };
     let peers: Vec<Value<'static>> = party.peer.map(subscription).into_iter().collect();
     let hears_me = (0..s.parties.len()).filter(|&p| s.parties[p].peer == Some(ix));
+    let hears_me = hears_me.map(subscription);
+    let hears_me = hears_me.chain(subscribe::listeners_to(s, ix)).collect();
+    tag_dict(s, party, peers, hears_me)
+}
+
+/// A party, with whom it hears and who hears it.
+pub(super) fn tag_dict(
+    s: &Snapshot,
+    party: &Party,
+    hears: Vec<Value<'static>>,
+    heard_by: Vec<Value<'static>>,
+) -> Value<'static> {
     let medias = party
         .medias
         .iter()
@@ -75,11 +89,8 @@ fn tag(s: &Snapshot, ix: usize, party: &Party) -> Value<'static> {
     }
     out.with("tag-aliases", Value::List(aliases))
         .with("created", unix(party.created).0)
-        .with("subscriptions", Value::List(peers))
-        .with(
-            "subscribers",
-            Value::List(hears_me.map(subscription).collect()),
-        )
+        .with("subscriptions", Value::List(hears))
+        .with("subscribers", Value::List(heard_by))
         .with("medias", Value::List(medias))
 }
 

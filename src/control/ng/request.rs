@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::audio::tone::{ToneKind, TonePlan};
 use crate::engine::{EarlyMedia, LearnPace, Privacy, SEQUENCE_MAX};
-use crate::switch::HoldMusic;
+use crate::switch::{Echo, HoldMusic};
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
@@ -21,6 +21,9 @@ pub const CALL_ID_MAX: usize = 512;
 
 /// Longest tag, via-branch or label in bytes.
 pub const TAG_MAX: usize = 256;
+
+/// Most tags of `from-tags`.
+pub const FROM_TAGS_MAX: usize = 64;
 
 /// Longest name of an interface in bytes.
 pub const INTERFACE_NAME_MAX: usize = 64;
@@ -262,6 +265,8 @@ pub struct Request<'a> {
     pub call_id: Option<Cow<'a, [u8]>>,
     /// `from-tag`, 1 to [`TAG_MAX`] bytes: of an offer, whose SDP it is; of an answer, the offerer.
     pub from_tag: Option<Cow<'a, [u8]>>,
+    /// `from-tags`: several participants, at most [`FROM_TAGS_MAX`].
+    pub from_tags: Vec<Cow<'a, [u8]>>,
     /// `to-tag`, 1 to [`TAG_MAX`] bytes: of an answer, whose SDP it is.
     pub to_tag: Option<Cow<'a, [u8]>>,
     /// `to-call-id` of `connect`, 1 to [`CALL_ID_MAX`] bytes: the call of `to-tag`.
@@ -323,6 +328,8 @@ pub struct Request<'a> {
     /// `early-media-policy` (ours, not rtpengine's): what the offerer hears before one of those it
     /// calls is chosen.
     pub early_media_policy: Option<EarlyMedia>,
+    /// `media-echo`: who hears itself, and who is heard by nobody.
+    pub media_echo: Option<Echo>,
     /// `file` to play: a path, or an `http` or `https` URL; in a list (ours, not rtpengine's) up
     /// to [`SEQUENCE_MAX`] one after another.
     pub files: Option<Vec<Cow<'a, str>>>,
@@ -349,6 +356,8 @@ pub struct Request<'a> {
 pub struct Flags {
     /// `all`: every participant.
     pub all: bool,
+    /// `allow-transcoding`: a listener may answer with other codecs than it was offered.
+    pub allow_transcoding: bool,
     /// `always-transcode`: whatever the offerer offered is accepted from it.
     pub always_transcode: bool,
     /// `asymmetric`: the party does not receive where it sends from.
@@ -365,6 +374,8 @@ pub struct Flags {
     pub force_transcoding: bool,
     /// `full-rtcp-attribute`: `a=rtcp` with an address.
     pub full_rtcp_attribute: bool,
+    /// `inactive`: a listener is offered nothing yet.
+    pub inactive: bool,
     /// `media-handover`: a latched source may be taken over.
     pub media_handover: bool,
     /// `no-rtcp-attribute`: no `a=rtcp`.
@@ -377,6 +388,8 @@ pub struct Flags {
     pub reset: bool,
     /// `single-codec`: the answer names one codec.
     pub single_codec: bool,
+    /// `SIPREC`: a listener's lines have labels.
+    pub siprec: bool,
     /// `SIP-source-address`: trust `received-from` and not the SDP.
     pub sip_source_address: bool,
     /// `strict-source`: drop what does not come from the latched source.
@@ -547,6 +560,7 @@ impl<'a> Request<'a> {
             command,
             call_id: None,
             from_tag: None,
+            from_tags: Vec::new(),
             to_tag: None,
             to_call_id: None,
             via_branch: None,
@@ -577,6 +591,7 @@ impl<'a> Request<'a> {
             sip_message_type: None,
             sip_code: None,
             early_media_policy: None,
+            media_echo: None,
             files: None,
             blob: None,
             repeat_times: None,
@@ -641,6 +656,8 @@ impl<'a> Reader<'a> {
         Ok(match key {
             Key::CallId => identifier(&mut request.call_id, value, "call-id", CALL_ID_MAX)?,
             Key::FromTag => identifier(&mut request.from_tag, value, "from-tag", TAG_MAX)?,
+            Key::FromTags => from_tags(&mut request.from_tags, value)?,
+            Key::MediaEcho => put(&mut request.media_echo, media_echo(value)),
             Key::ToTag => identifier(&mut request.to_tag, value, "to-tag", TAG_MAX)?,
             Key::ToCallId => identifier(&mut request.to_call_id, value, "to-call-id", CALL_ID_MAX)?,
             Key::ViaBranch => identifier(&mut request.via_branch, value, "via-branch", TAG_MAX)?,
@@ -943,6 +960,20 @@ fn identifier<'a>(
     Ok(true)
 }
 
+/// Adds tags to a list; `false` if any did not fit or is none.
+fn from_tags<'a>(tags: &mut Vec<Cow<'a, [u8]>>, value: Value<'a>) -> Result<bool, RequestError> {
+    let mut all = true;
+    for item in each(value) {
+        let mut tag = None;
+        identifier(&mut tag, item, "from-tags", TAG_MAX)?;
+        match tag.filter(|_| tags.len() < FROM_TAGS_MAX) {
+            Some(tag) => tags.push(tag),
+            None => all = false,
+        }
+    }
+    Ok(all)
+}
+
 /// The items of a list, or the value itself.
 fn each<'a>(value: Value<'a>) -> impl Iterator<Item = Value<'a>> {
     let (one, many) = match value {
@@ -1042,6 +1073,12 @@ fn privacy(value: Value<'_>) -> Option<Privacy> {
         b"transparent" => Some(Privacy::Transparent),
         _ => None,
     }
+}
+
+fn media_echo(value: Value<'_>) -> Option<Echo> {
+    let name = name_of(&value)?;
+    let off = || name.find(flags::OFF).map(|()| Echo::Off);
+    name.find(flags::MEDIA_ECHO).or_else(off)
 }
 
 fn learning(value: Value<'_>) -> Option<LearnPace> {

@@ -279,6 +279,9 @@ impl NgService {
                 Ok(ok().with("last-frame-pos", millis(stopped)))
             }
             Command::Connect => connect::connect(&self.switch, r, &call_id),
+            Command::SubscribeRequest => self.subscribe_request(r, &call_id),
+            Command::SubscribeAnswer => self.subscribe_answer(r, &call_id),
+            Command::Unsubscribe => self.unsubscribe(r, &call_id),
             Command::Cli => {
                 let body = body_of(payload);
                 let room = len_max.saturating_sub(CLI_REPLY_FRAME);
@@ -466,7 +469,7 @@ impl NgService {
 }
 
 /// Whom a media command is about.
-fn participants<'a>(
+pub(super) fn participants<'a>(
     r: &Request<'_>,
     tag: Option<&'a str>,
     label: Option<&'a str>,
@@ -595,7 +598,7 @@ pub(super) fn text<'a>(bytes: Option<&'a Cow<'_, [u8]>>) -> Option<Cow<'a, str>>
     bytes.map(|b| String::from_utf8_lossy(b))
 }
 
-fn options(r: &mut Request<'_>) -> Options {
+pub(super) fn options(r: &mut Request<'_>) -> Options {
     let f = r.flags;
     if r.transport_protocol.is_some() && !offers_transport(r) {
         r.ignore("transport-protocol");
@@ -603,6 +606,9 @@ fn options(r: &mut Request<'_>) -> Options {
     let without_effect = [
         (r.port_latching == Some(false), "no-port-latching"),
         (f.reset, "reset"),
+        (f.siprec, "siprec"),
+        (f.inactive, "inactive"),
+        (f.allow_transcoding, "allow-transcoding"),
         (r.to_label.is_some(), "to-label"),
         (r.replace.username, "replace-username"),
         (r.replace.session_name, "replace-session-name"),
@@ -648,6 +654,7 @@ fn options(r: &mut Request<'_>) -> Options {
         label: text(r.set_label.as_ref().or(r.label.as_ref())).map(Cow::into_owned),
         tos: r.tos,
         music: r.moh.clone(),
+        echo: r.media_echo,
     }
 }
 

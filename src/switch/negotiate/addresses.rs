@@ -25,9 +25,22 @@ pub(super) fn settle_remote(
     options: &Options,
     is_offer: bool,
 ) -> Result<Option<Remote>, SwitchError> {
-    let Some(line) = draft.parties[party].medias.get_mut(ix) else {
-        return Ok(None);
-    };
+    match draft.parties[party].medias.get_mut(ix) {
+        Some(line) => settle_line(desk, line, plan, ix, media, options, is_offer),
+        None => Ok(None),
+    }
+}
+
+/// As [`settle_remote`], of line `ix` of whomever.
+pub(super) fn settle_line(
+    desk: &Desk<'_>,
+    line: &mut LegMedia,
+    plan: &mut Plan,
+    ix: usize,
+    media: &Media,
+    options: &Options,
+    is_offer: bool,
+) -> Result<Option<Remote>, SwitchError> {
     let name = |c: &Codec| format!("{}/{}", c.name, c.clock_hz).into();
     line.codec = media.codecs.first().map(name).unwrap_or_default();
     if !media.rejected() {

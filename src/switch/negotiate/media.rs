@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::branches::Standing;
 use super::codecs::Settled;
 use super::voices::{Speech, Types, relayed};
-use super::{Desk, Plan};
+use super::{Desk, Plan, echo};
 use crate::engine::{
     Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX, StreamConfig, StreamIx,
     Via,
@@ -216,6 +216,9 @@ pub(super) fn join(
         listener: b,
         source: Some(a),
     });
+    for party in [offer.offerer, offer.answerer] {
+        echo::route(draft, plan, party, ix);
+    }
 }
 
 fn may(media: &Media) -> (bool, bool) {

@@ -15,7 +15,11 @@ pub(super) fn settle_privacy(
 ) -> Privacy {
     draft.privacy = options.privacy.or(draft.privacy);
     let privacy = draft.privacy.unwrap_or(desk.privacy);
-    for party in draft.parties.iter_mut().filter(|p| !p.closed) {
+    let listeners = draft.listeners.iter_mut();
+    let listeners = listeners.filter(|listener| listener.privacy.is_none());
+    let listeners = listeners.map(|listener| &mut listener.party);
+    let parties = draft.parties.iter_mut().chain(listeners);
+    for party in parties.filter(|p| !p.closed) {
         for line in &mut party.medias {
             // Also what is not in use now: it may come back, and must not tell more than the rest.
             settle(line, plan, privacy);

@@ -162,7 +162,8 @@ fn the_other_requests_of_the_protocol() {
         "from-tags":["ann","bob"],"flags":["siprec"]}"#;
     let subscribe = decode(subscribe).unwrap();
     assert_eq!(subscribe.command, Command::SubscribeRequest);
-    assert_eq!(subscribe.ignored(), ["from-tags", "siprec"]);
+    assert_eq!(subscribe.from_tags, [&b"ann"[..], b"bob"]);
+    assert_eq!((subscribe.flags.siprec, subscribe.warning()), (true, None));
 }
 
 #[test]
@@ -360,10 +361,12 @@ fn flags_set_what_they_name() {
     let all = r#","flags":["all","asymmetric","directional","early-media","fast","fatal",
         "full-rtcp-attribute","media-handover","no-rtcp-attribute","original-sendrecv","reset",
         "SIP-source-address","strict-source","to-tag","trust-address","always-transcode",
-        "force-transcoding","provisional","single-codec"]"#;
+        "force-transcoding","provisional","single-codec","allow-transcoding","inactive",
+        "SIPREC"]"#;
     with_offer(all, |r| {
         let expected = Flags {
             all: true,
+            allow_transcoding: true,
             always_transcode: true,
             asymmetric: true,
             directional: true,
@@ -372,6 +375,7 @@ fn flags_set_what_they_name() {
             fatal: true,
             force_transcoding: true,
             full_rtcp_attribute: true,
+            inactive: true,
             media_handover: true,
             no_rtcp_attribute: true,
             original_sendrecv: true,
@@ -379,6 +383,7 @@ fn flags_set_what_they_name() {
             reset: true,
             single_codec: true,
             sip_source_address: true,
+            siprec: true,
             strict_source: true,
             to_tag: true,
             trust_address: true,
@@ -410,6 +415,58 @@ fn flags_set_what_they_name() {
     assert_eq!(
         warning(r#","all":"flows""#).as_deref(),
         Some("ignored: all")
+    );
+}
+
+#[test]
+fn tags_to_listen_to_come_as_a_list_or_as_flags() {
+    with_offer(r#","from-tags":["a",5,"b"]"#, |r| {
+        assert_eq!(r.from_tags, [&b"a"[..], b"5", b"b"]);
+    });
+    with_offer(r#","from-tags":"a","flags":["from-tags-b"]"#, |r| {
+        assert_eq!((r.from_tags.len(), r.warning()), (2, None));
+    });
+    let many = |n: usize| format!(r#","from-tags":[{}]"#, vec!["\"t\""; n].join(","));
+    with_offer(&many(FROM_TAGS_MAX), |r| {
+        assert_eq!((r.from_tags.len(), r.warning()), (FROM_TAGS_MAX, None));
+    });
+    with_offer(&many(FROM_TAGS_MAX + 1), |r| {
+        assert_eq!(r.from_tags.len(), FROM_TAGS_MAX);
+        assert_eq!(r.ignored(), ["from-tags"]);
+    });
+    for odd in [r#"[""]"#, r#"[["a"]]"#, r#"{"a":"b"}"#] {
+        with_offer(&format!(r#","from-tags":{odd}"#), |r| {
+            assert_eq!((r.from_tags.len(), r.ignored().len()), (0, 1), "{odd}");
+        });
+    }
+    let long = format!(
+        r#"{{"command":"ping","from-tags":["{}"]}}"#,
+        "x".repeat(TAG_MAX + 1)
+    );
+    let key = "from-tags";
+    let refused = decode(long.as_bytes());
+    assert_eq!(refused, Err(RequestError::TooLong { key, max: TAG_MAX }));
+}
+
+#[test]
+fn an_echo_is_asked_for_in_the_words_of_rtpengine() {
+    let words = [
+        ("blackhole", Echo::Blackhole),
+        ("sinkhole", Echo::Blackhole),
+        ("forward", Echo::Forward),
+        ("backwards", Echo::Backward),
+        ("Backward", Echo::Backward),
+        ("both", Echo::Both),
+        ("no", Echo::Off),
+    ];
+    for (word, echo) in words {
+        with_offer(&format!(r#","media-echo":"{word}""#), |r| {
+            assert_eq!((r.media_echo, r.warning()), (Some(echo), None), "{word}");
+        });
+    }
+    assert_eq!(
+        warning(r#","media-echo":"sideways""#).as_deref(),
+        Some("ignored: media-echo")
     );
 }
 
