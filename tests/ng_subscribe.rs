@@ -175,6 +175,11 @@ fn a_recording_server_hears_both_parties_and_nobody_notices() {
             "as it was sent"
         );
     }
+    let why = json!({"command": "cli", "body": format!("why {}", call.id)});
+    let why = ng.ok(&why);
+    for verdict in ["hears party 0 tag-a media 0", "hears party 1 tag-b media 0"] {
+        assert!(text(&why, "response").contains(verdict), "{why}");
+    }
     let query = ng.ok(&json!({"command": "query", "call-id": call.id}));
     let pub_sub = |tag: &str| json!({"tag": tag, "type": "pub/sub"});
     let tags = &query["tags"];
@@ -309,10 +314,12 @@ fn answers_that_cannot_be_are_refused_and_change_nothing() {
         );
     }
     let refused = error(&mut ng, &listener.answer(&call, "8", "recvonly"));
-    assert!(
-        refused.starts_with(&format!("{failed}no codec in common")),
-        "{refused}"
+    let tag = &listener.tag;
+    let why = format!(
+        "{failed}no codec in common: listener {tag} media 0: accepts no codec of the party it \
+         listens to, and hears nothing"
     );
+    assert_eq!(refused, why);
     call.assert_works("after refused answers");
     assert!(listener.hears_nothing());
     ng.ok(&listener.answer(&call, "0", "recvonly"));
@@ -402,6 +409,46 @@ fn a_subscription_outlives_another_codec_of_who_is_listened_to() {
     call.b.datagrams();
     call.assert_works("with the first codec again");
     assert_tone(&listener.hear(50)[0], call.a.hz);
+}
+
+#[test]
+fn a_listener_to_a_fax_hears_nothing_until_it_is_a_call_again() {
+    let switch = Switch::start();
+    let (mut ng, mut call) = connected(&switch);
+    let listener = Listener::listening(&mut ng, &call, &json!({"flags": ["all"]}));
+    let fax = |sdp: String| {
+        let start = sdp
+            .split("m=audio")
+            .next()
+            .expect("session lines")
+            .to_owned();
+        let port = sdp
+            .split("m=audio ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        start + &format!("m=image {} udptl t38\r\n", port.expect("a port"))
+    };
+    let (sdp_a, sdp_b) = (fax(call.a.sdp()), fax(call.b.sdp()));
+    let reply = ng.ok(&offer(&call.id, "tag-a", &sdp_a));
+    let warning = text(&reply, "warning");
+    assert!(
+        warning.contains("hears nothing once this line"),
+        "{warning}"
+    );
+    call.assert_works("while a fax is offered");
+    assert_eq!(listener.hear(50).len(), 2);
+    ng.ok(&answer(&call.id, "tag-a", "tag-b", &sdp_b));
+    every_20_ms(10, |_| call.a.speak(call.a_to));
+    assert!(listener.hears_nothing());
+    let refused = error(&mut ng, &request(&call, &json!({"flags": ["all"]})));
+    assert_eq!(refused, "No eligible media subscriptions found");
+    let (sdp_a, sdp_b) = (call.a.sdp(), call.b.sdp());
+    ng.ok(&offer(&call.id, "tag-a", &sdp_a));
+    ng.ok(&answer(&call.id, "tag-a", "tag-b", &sdp_b));
+    call.assert_works("after the fax");
+    for (heard, hz) in listener.hear(50).iter().zip([call.a.hz, call.b.hz]) {
+        assert_tone(heard, hz);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::dialogue::Dialogue;
-use super::party::Party;
+use super::party::{LegMedia, Party};
 use crate::engine::{Payload, PayloadType, Privacy, StreamIx};
 use crate::wire::sdp::{Codec, Direction};
 
@@ -37,6 +37,8 @@ pub struct Subscription {
     pub mux: bool,
     /// The codecs of its answer; none before that, or if it rejected the line.
     pub accepted: Vec<Codec>,
+    /// Its source is not plain RTP any more, or will not be once that is answered.
+    pub(super) turned: bool,
     /// What the engine was told last: the stream listened to, and its types.
     pub(super) told: Option<(StreamIx, SmallVec<[PayloadType; 4]>)>,
 }
@@ -77,10 +79,19 @@ impl Dialogue {
             .count()
     }
 
-    /// The stream of a line that can be listened to: plain RTP, of a party that is there.
-    pub(super) fn audible(&self, (party, media): (usize, usize)) -> Option<StreamIx> {
+    /// The line of a party as it can be listened to, plain RTP; what is another kind of media now,
+    /// or is offered to become one, has it besides ([`LegMedia::other`]).
+    pub(super) fn audible(&self, (party, media): (usize, usize)) -> Option<&LegMedia> {
         let party = self.parties.get(party).filter(|party| !party.closed)?;
         let line = party.medias.get(media)?;
-        line.stream.filter(|_| line.payload == Payload::Rtp)
+        let both = std::iter::once(line).chain(line.other.as_deref());
+        let plain = |line: &&LegMedia| line.stream.is_some() && line.payload == Payload::Rtp;
+        both.into_iter().find(plain)
+    }
+
+    /// Whether a line carries plain RTP now, as far as is known.
+    pub(super) fn is_audible(&self, (party, media): (usize, usize)) -> bool {
+        let line = self.parties[party].medias.get(media);
+        line.is_some_and(|line| line.stream.is_some() && line.payload == Payload::Rtp)
     }
 }

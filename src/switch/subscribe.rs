@@ -144,7 +144,7 @@ fn sources(
     let mut sources = Vec::new();
     for party in parties {
         for (media, line) in talk.parties[party].medias.iter().enumerate() {
-            if talk.audible((party, media)).is_some() {
+            if talk.is_audible((party, media)) {
                 sources.push((party, media));
             } else if line.stream.is_some() {
                 let tag = talk.parties[party].tag();

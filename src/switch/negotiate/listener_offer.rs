@@ -65,10 +65,8 @@ fn write_line(
         RtcpAttributeStyle::Port => RtcpAttribute::Port(rtcp_port),
         RtcpAttributeStyle::Full => RtcpAttribute::Full(rtcp_port, address),
     };
-    let codecs = line.source.map_or_else(Vec::new, |(party, media)| {
-        let heard = &draft.parties[party].medias[media];
-        offered(heard, own)
-    });
+    let heard = line.source.and_then(|source| draft.audible(source));
+    let codecs = heard.map_or_else(Vec::new, |heard| offered(heard, own));
     let composed = ComposedMedia {
         kind: own.kind.clone(),
         transport: own.transport.clone(),

@@ -116,7 +116,7 @@ pub(in crate::switch) fn answer(
         plan.changes.push(Change::PayloadTypes(stream, said));
     }
     let before = plan.warnings.len();
-    refresh(draft, plan);
+    refresh_after(draft, plan, Some(ix));
     let lines = &draft.listeners[ix].lines;
     let accepted = |line: &&Subscription| !line.accepted.is_empty() && line.told.is_some();
     let wanted = lines.iter().any(|line| !line.accepted.is_empty());
@@ -138,46 +138,63 @@ pub(in crate::switch) fn close(draft: &mut Dialogue, plan: &mut Plan, ix: usize)
 /// Tells the engine what listeners hear, where that has changed: they may have answered, or those
 /// they listen to may have another codec, another kind of media, or be gone.
 pub(in crate::switch) fn refresh(draft: &mut Dialogue, plan: &mut Plan) {
+    refresh_after(draft, plan, None);
+}
+
+fn refresh_after(draft: &mut Dialogue, plan: &mut Plan, answered: Option<usize>) {
     for ix in 0..draft.listeners.len() {
         if draft.listeners[ix].party.closed {
             continue;
         }
         for n in 0..draft.listeners[ix].lines.len() {
-            refresh_line(draft, plan, (ix, n));
+            refresh_line(draft, plan, (ix, n), answered);
         }
     }
 }
 
-fn refresh_line(draft: &mut Dialogue, plan: &mut Plan, (ix, n): (usize, usize)) {
+/// `answered`: it was this listener that has just answered, and hears of every line that is silent.
+fn refresh_line(
+    draft: &mut Dialogue,
+    plan: &mut Plan,
+    (ix, n): (usize, usize),
+    answered: Option<usize>,
+) {
     let listener = &draft.listeners[ix];
     let line = &listener.lines[n];
     let Some(to) = listener.party.medias[n].stream else {
         return;
     };
-    let from = line.source.and_then(|source| draft.audible(source));
-    let heard = from.filter(|_| !line.accepted.is_empty()).map(|from| {
-        let (party, media) = line.source.unwrap_or_default();
-        let source = &draft.parties[party].medias[media];
+    let wanted = line.source.filter(|_| !line.accepted.is_empty());
+    let heard = wanted.and_then(|source| {
+        let source = draft.audible(source)?;
         let (types, voice) = heard_of(source, &line.accepted, listener.transcodes);
-        (from, types, voice)
+        Some((source.stream?, types, voice))
     });
-    let wants = heard.is_some();
+    let turned = wanted.is_some_and(|source| !draft.is_audible(source));
+    let turns = turned && !line.turned;
     let (told, voice) = match heard {
         Some((from, types, voice)) if !types.is_empty() => (Some((from, types)), voice),
         _ => (None, None),
     };
-    if told == line.told {
+    let changed = told != line.told;
+    let fits_nothing = wanted.is_some() && told.is_none();
+    let why = match () {
+        () if turns => Some("hears nothing once this line is not plain RTP any more"),
+        () if fits_nothing && (changed || answered == Some(ix)) => {
+            Some("accepts no codec of the party it listens to, and hears nothing")
+        }
+        () => None,
+    };
+    if let Some(why) = why {
+        let tag = listener.party.tag();
+        plan.warn(format!("listener {tag} media {n}: {why}"));
+    }
+    draft.listeners[ix].lines[n].turned = turned;
+    if !changed {
         return;
     }
-    if wants && told.is_none() {
-        let tag = listener.party.tag();
-        plan.warn(format!(
-            "listener {tag} media {n}: accepts no codec of the party it listens to, and hears \
-             nothing"
-        ));
-    }
+    let own = &mut draft.listeners[ix].party.medias[n];
     if let Some(voice) = voice {
-        let own = &mut draft.listeners[ix].party.medias[n];
         (own.speaks, own.voiced) = (voice.speaks, true);
         plan.changes.push(Change::Voice(to, Box::new(voice)));
     }
@@ -185,12 +202,10 @@ fn refresh_line(draft: &mut Dialogue, plan: &mut Plan, (ix, n): (usize, usize)) 
         Some((from, types)) => tap(*from, to, types.clone()),
         None => Change::Untap(to),
     });
-    let line = &mut draft.listeners[ix].lines[n];
-    line.told = told;
-    draft.listeners[ix].party.medias[n].types = line
-        .told
+    own.types = told
         .as_ref()
         .map_or_else(Types::new, |(_, types)| types.clone());
+    draft.listeners[ix].lines[n].told = told;
 }
 
 fn tap(from: StreamIx, to: StreamIx, types: Types) -> Change {
@@ -251,7 +266,7 @@ fn open_line(
     privacy: Privacy,
     options: &Options,
 ) -> Result<(), SwitchError> {
-    let heard = &draft.parties[source.0].medias[source.1];
+    let heard = draft.audible(source).ok_or(SwitchError::NotEligible)?;
     let (kind, transport) = (heard.kind.clone(), heard.transport.clone());
     let family = options
         .family
@@ -284,6 +299,7 @@ fn open_line(
         direction: Direction::SendOnly,
         mux: false,
         accepted: Vec::new(),
+        turned: false,
         told: None,
     });
     plan.changes.push(Change::AddStream(StreamConfig {
