@@ -226,7 +226,7 @@ pub enum Change {
     Silence(StreamIx, bool),
     /// A party listens to another one, besides those who talk with it.
     Tap(Box<Tap>),
-    /// The party on this stream listens to nobody from now on; nor does it talk with anybody.
+    /// The party on this stream only listens, as after [`Change::Tap`], and to nobody for now.
     Untap(StreamIx),
     /// What this stream's party may learn of others.
     Privacy(StreamIx, Privacy),

@@ -249,6 +249,7 @@ fn what_cannot_listen_is_refused() {
         refuses(tap(from, to, &[PCMU]), ChangeError::Tap(to, from));
     }
     refuses(tap(A, heard, &[PCMU]), ChangeError::Tap(heard, A));
+    refuses(Change::Untap(A), ChangeError::Tap(A, A));
     refuses(link(ear, Some(A)), ChangeError::Listens(ear));
     refuses(link(B, Some(ear)), ChangeError::Listens(ear));
     let nobody = StreamIx(40);

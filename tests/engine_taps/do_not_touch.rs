@@ -166,6 +166,9 @@ impl Run {
         let streams = PARTIES + if observed { LISTENERS } else { 0 };
         for n in 0..streams {
             run.add(StreamIx(n), privacy);
+            if n >= PARTIES {
+                run.try_change(Change::Untap(StreamIx(n))).unwrap();
+            }
         }
         run.change(link(A, Some(B))); // who else hears whom, and when, the steps say
         run
@@ -516,4 +519,15 @@ fn listeners_of_the_property_are_sent_copies() {
         let copies = run_twice(7, privacy, &steps);
         assert!(copies > 380, "{copies}");
     }
+}
+
+#[test]
+fn a_listener_that_hears_nobody_yet_keeps_no_call_alive() {
+    let steps = [
+        Step::Talk(1),
+        Step::Quiet(3),
+        Step::Observed(Observed::Rtp(4, 1)),
+        Step::Quiet(5),
+    ];
+    run_twice(0, Privacy::Transparent, &steps);
 }

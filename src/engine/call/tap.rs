@@ -33,7 +33,10 @@ impl Call {
     }
 
     pub(super) fn untap(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
-        self.open_stream(ix)?;
+        if !self.may_listen(ix)? {
+            return Err(ChangeError::Tap(ix, ix));
+        }
+        self.streams[usize::from(ix.0)].flags.listens = true;
         self.detach(ix);
         Ok(())
     }
@@ -59,17 +62,21 @@ impl Call {
         if is_new && taps.len() >= TAPS_MAX {
             return Err(ChangeError::TooManyTaps(from));
         }
-        let stream = self.open_stream(to)?;
+        match self.may_listen(to)? {
+            true => Ok(()),
+            false => refused,
+        }
+    }
+
+    /// Whether a party talks with nobody, so that it may be one that only listens.
+    fn may_listen(&mut self, ix: StreamIx) -> Result<bool, ChangeError> {
+        let stream = self.open_stream(ix)?;
         let voice = stream.voice.as_ref();
         let talks = stream.to.is_some() || stream.flags.tapped;
         let bridged = voice.is_some_and(|voice| voice.bridge.is_some());
-        if talks || bridged || stream.config.payload != Payload::Rtp {
-            return refused;
-        }
-        if self.streams.iter().any(|other| other.to == Some(to)) {
-            return refused;
-        }
-        Ok(())
+        let plain = stream.config.payload == Payload::Rtp;
+        let heard = self.streams.iter().any(|other| other.to == Some(ix));
+        Ok(plain && !talks && !bridged && !heard)
     }
 
     fn listening(&mut self, ix: StreamIx) -> &mut Listening {

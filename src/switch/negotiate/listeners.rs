@@ -309,6 +309,7 @@ fn open_line(
         privacy,
         own_rtcp: true,
     }));
+    plan.changes.push(Change::Untap(stream));
     plan.opened.push((stream, pair));
     draft.streams += 1;
     Ok(())
