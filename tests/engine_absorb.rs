@@ -216,7 +216,12 @@ impl Side {
         let nameless = |mut stream: StreamReport| {
             stream.leg = LegIx(0);
             stream.hears = stream.hears.map(|ix| StreamIx(ix.0 - self.first));
-            (stream.rtcp_out, stream.rtt) = (Traffic::default(), None);
+            for player in &mut stream.playing {
+                player.listener = match player.listener {
+                    Listener::Leg(ix) => StreamIx(ix.0 - self.first).into(),
+                    bridge @ Listener::Bridge(_) => bridge,
+                };
+            }
             format!("{stream:?}")
         };
         own.take(usize::from(STREAMS)).map(nameless).collect()

@@ -388,6 +388,41 @@ fn two_calls_on_one_worker_become_one() {
     joins_two_calls("1");
 }
 
+/// A monitor of C's call hears on when that call becomes part of another, and ends with it.
+#[test]
+fn who_listens_to_a_call_moves_with_it() {
+    let switch = Switch::start_with("127.0.0.1", 64, &["--workers", "2"]);
+    let mut ng = switch.client();
+    let (one, two) = (id(), id());
+    let phone = |hz| Phone::new(CodecKind::Pcmu, 0, hz);
+    let [mut a, mut b] = call(&mut ng, &one, ["a", "b"], [phone(600.0), phone(1_000.0)]);
+    let [mut c, mut d] = call(&mut ng, &two, ["c", "d"], [phone(1_400.0), phone(1_800.0)]);
+    ng.ok(&json!({
+        "command": "subscribe request", "call-id": two, "from-tag": "c", "to-tag": "m",
+    }));
+    let ear = phone(300.0);
+    ng.ok(&json!({
+        "command": "subscribe answer", "call-id": two, "to-tag": "m", "sdp": ear.sdp(),
+    }));
+    let mut ear = Leg::new(
+        ear,
+        &json!({"sdp": "c=IN IP4 127.0.0.1\r\nm=audio 9 RTP/AVP 0\r\n"}),
+    );
+    talk(30, &mut [&mut a, &mut b, &mut c, &mut d]);
+    ear.take().assert_tone(1_400.0, "the monitor, before");
+    ng.ok(&connect_calls((&one, "b"), (&two, "c")));
+    talk(30, &mut [&mut a, &mut b, &mut c, &mut d]);
+    ear.take().assert_tone(1_400.0, "the monitor, after");
+    ear.assert_one_clock("the monitor");
+    let report = query(&mut ng, &one);
+    let subscribers = &report["tags"]["c"]["subscribers"];
+    assert!(subscribers.to_string().contains("\"m\""), "{report}");
+    ng.ok(&json!({"command": "unsubscribe", "call-id": one, "to-tag": "m"}));
+    talk(10, &mut [&mut b, &mut c]);
+    assert_eq!(ear.take().packets.len(), 0, "unsubscribed");
+    assert_eq!(delete(&mut ng, &one)["result"], "ok");
+}
+
 #[test]
 fn two_calls_that_cannot_be_one_stay_two() {
     let switch = Switch::start();

@@ -200,6 +200,15 @@ impl Stream {
         }
     }
 
+    /// What is drawn for this stream at one moment, and not out of the call's own sequence: so that
+    /// who only listens, and what another call brings in, changes nothing of what others get.
+    pub(super) fn lot(&self, now: Micros) -> fastrand::Rng {
+        let (seed, leg) = self.identity;
+        let line = u64::from(leg.0) << 8 | u64::from(self.config.media);
+        let line = (line + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        fastrand::Rng::with_seed(seed ^ line ^ now.0.rotate_left(32))
+    }
+
     /// Counts a refusal.
     pub(super) fn refuse(&mut self, reason: DropReason) -> Verdict {
         let count = &mut self.drops[reason as usize];

@@ -11,7 +11,7 @@ use crate::wire::sdp::{Codec, Direction};
 pub const LISTENERS_MAX: usize = 16;
 
 /// The leg of the first listener's first stream: behind those of all parties.
-pub(super) const LISTENER_LEGS: u16 = 128;
+pub(super) const LISTENER_LEGS: u16 = 2_048;
 
 /// A party that gets copies of what others of its call send, and is heard by nobody.
 #[derive(Clone, Debug)]

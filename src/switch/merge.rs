@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::SwitchError;
 use super::call::{Alias, CallState, HISTORY_MAX};
 use super::dialogue::{Agreement, Dialogue, Offer, PARTIES_MAX};
+use super::listener::{LISTENERS_MAX, Listener};
 use super::party::{LegMedia, Party};
 use crate::engine::{LegIx, STREAMS_MAX, StreamIx};
 
@@ -20,12 +21,22 @@ impl Dialogue {
     /// and agreed on.
     ///
     /// # Errors
-    /// [`SwitchError::TagCollision`], [`SwitchError::TooManyParties`] or
-    /// [`SwitchError::TooManyStreams`]; nothing has changed then.
+    /// [`SwitchError::TagCollision`], [`SwitchError::TooManyParties`],
+    /// [`SwitchError::TooManyListeners`] or [`SwitchError::TooManyStreams`]; nothing has changed
+    /// then.
     pub(super) fn absorb(&mut self, other: &Self) -> Result<Offset, SwitchError> {
-        let tags = other.parties.iter().flat_map(|party| &party.tags);
-        if tags.into_iter().any(|tag| self.ever_had_tag(tag)) {
+        let listening = other.listeners.iter().map(|listener| &listener.party);
+        let parties = other.parties.iter().chain(listening);
+        let is_taken = |tag: &str| self.ever_had_tag(tag) || self.listener_by_tag(tag).is_some();
+        if parties
+            .flat_map(|party| &party.tags)
+            .any(|tag| is_taken(tag))
+        {
             return Err(SwitchError::TagCollision);
+        }
+        let listeners = self.open_listeners().count() + other.open_listeners().count();
+        if listeners > LISTENERS_MAX {
+            return Err(SwitchError::TooManyListeners { max: LISTENERS_MAX });
         }
         if self.parties.len() + other.parties.len() > PARTIES_MAX {
             return Err(SwitchError::TooManyParties { max: PARTIES_MAX });
@@ -40,6 +51,9 @@ impl Dialogue {
         };
         let parties = other.parties.iter().cloned();
         self.parties.extend(parties.map(|party| party.moved(by)));
+        let listeners = other.listeners.iter().cloned();
+        let listeners = listeners.map(|listener| listener.moved(by));
+        self.listeners.extend(listeners);
         for offer in &other.offers {
             self.keep_offer(Arc::new(moved(offer, by)));
         }
@@ -71,6 +85,20 @@ impl Party {
         }
         for line in &mut self.medias {
             line.move_on(by);
+        }
+        self
+    }
+}
+
+impl Listener {
+    fn moved(mut self, by: Offset) -> Self {
+        self.party = self.party.moved(by);
+        for line in &mut self.lines {
+            let further = |(party, media)| (party + usize::from(by.parties), media);
+            line.source = line.source.map(further);
+            if let Some((from, _)) = &mut line.told {
+                *from = from.after(by.streams.0);
+            }
         }
         self
     }

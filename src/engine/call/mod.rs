@@ -289,13 +289,6 @@ fn forward(port: PortHandle, to: SocketAddr, start: usize, end: usize) -> Verdic
     }
 }
 
-/// What is drawn for one stream at one moment, and not out of the call's own sequence: so that who
-/// only listens changes nothing of what others get.
-fn lot(config: &CallConfig, ix: StreamIx, now: Micros) -> fastrand::Rng {
-    let stream = (u64::from(ix.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    fastrand::Rng::with_seed(config.seed ^ stream ^ now.0.rotate_left(32))
-}
-
 /// Random first numbers of a masked stream (RFC 3550 §5.1).
 fn origin(random: &mut fastrand::Rng) -> Origin {
     Origin {

@@ -207,8 +207,8 @@ impl Call {
             return Ok(self.pass_event(now, to, incoming));
         }
         let masked = listener.is_masked();
-        let config = &self.config;
-        let fresh = || masked.then(|| origin(&mut lot(config, to, now)));
+        let mut lot = listener.lot(now);
+        let fresh = || masked.then(|| origin(&mut lot));
         let numbers = listener.egress.pass(now, incoming, fresh);
         numbers.ok_or(DropReason::NotHeard)
     }

@@ -53,8 +53,8 @@ impl Call {
 
     /// Draws when the next own report is due.
     pub(super) fn schedule_report(&mut self, now: Micros, ix: StreamIx) {
-        let spread_us = lot(&self.config, ix, now).u64(..REPORT_INTERVAL_US);
         let stream = &mut self.streams[usize::from(ix.0)];
+        let spread_us = stream.lot(now).u64(..REPORT_INTERVAL_US);
         stream.report_at = match stream.makes_rtcp() {
             true => now.plus(REPORT_INTERVAL_US / 2 + spread_us),
             false => Micros::NEVER,

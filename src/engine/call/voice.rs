@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::play::check_idle;
-use super::{Call, lot, origin};
+use super::{Call, origin};
 use crate::audio::g711;
 use crate::engine::api::*;
 use crate::engine::egress::{Egress, Incoming};
@@ -329,8 +329,8 @@ impl Call {
         to: StreamIx,
         incoming: &Incoming,
     ) -> crate::engine::egress::Outgoing {
-        let mut apart = lot(&self.config, to, now);
         let stream = &mut self.streams[usize::from(to.0)];
+        let mut apart = stream.lot(now);
         let random = match stream.flags.listens {
             true => &mut apart,
             false => &mut self.random,
@@ -534,7 +534,7 @@ impl Call {
         payload: &[u8],
     ) {
         let stream = &mut self.streams[ix];
-        let mut apart = lot(&self.config, stream.ix, now);
+        let mut apart = stream.lot(now);
         let random = match stream.flags.listens {
             true => &mut apart,
             false => &mut self.random,
