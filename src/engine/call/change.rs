@@ -46,7 +46,7 @@ impl Call {
             Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
             Change::Idle(ix, idle) => self.set_idle(ix, idle)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
-            Change::Close(ix) => self.close(ix)?,
+            Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }
         self.schedule();
@@ -120,7 +120,9 @@ impl Call {
         Ok(())
     }
 
-    pub(super) fn close(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
+    pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
+        self.stop_play(now, ix.into(), None)?;
+        self.fall_silent(ix)?;
         let flags = &mut self.open_stream(ix)?.flags;
         flags.closed = true;
         flags.pin_wanted = false;
@@ -135,6 +137,19 @@ impl Call {
             self.count_branches(to);
         }
         self.outputs = true;
+        Ok(())
+    }
+
+    /// A stream that closes makes and hears nothing any more. Its seat in a bridge stays empty
+    /// until the bridge is declared without it.
+    fn fall_silent(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
+        let stream = self.open_stream(ix)?;
+        stream.flags.speaks = false;
+        let voice = stream.voice.take();
+        if let Some(bridge) = voice.and_then(|voice| voice.bridge) {
+            self.recount_listeners(bridge);
+            self.reshape(bridge);
+        }
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl Call {
     }
 
     /// A member speaks another codec: it has left its common encoder.
-    fn recount_listeners(&mut self, ix: BridgeIx) {
+    pub(super) fn recount_listeners(&mut self, ix: BridgeIx) {
         let Some(Some(bridge)) = self.bridges.get_mut(usize::from(ix.0)) else {
             return;
         };
@@ -174,7 +174,7 @@ impl Call {
 
     /// Rate and frame of a bridge follow its members: the highest rate anyone speaks or hears,
     /// the longest frame that divides everybody's packets.
-    fn reshape(&mut self, ix: BridgeIx) {
+    pub(super) fn reshape(&mut self, ix: BridgeIx) {
         let Some(Some(bridge)) = self.bridges.get_mut(usize::from(ix.0)) else {
             return;
         };

@@ -1,0 +1,171 @@
+//! A party that is latched sends what it likes, and commands come in any order.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "test data is built from small counts"
+)]
+
+mod engine_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crosspoint::audio::clip::Clip;
+use crosspoint::audio::codec::{CodecConfig, CodecKind};
+use crosspoint::audio::g711;
+use crosspoint::audio::mix::Gain;
+use crosspoint::engine::*;
+use engine_support::*;
+
+const C: StreamIx = StreamIx(2);
+
+/// Loud enough to be told from concealment and silence, per party.
+const LEVEL: i16 = 8_000;
+
+fn known(kind: CodecKind, pt: u8, via: Via) -> PayloadType {
+    PayloadType {
+        pt,
+        out: pt,
+        clock_hz: kind.clock_hz(),
+        silence: None,
+        event: false,
+        via,
+    }
+}
+
+fn voice(ptime_ms: u8) -> Box<Voice> {
+    let (pt, codec) = (0, CodecConfig::new(CodecKind::Pcmu));
+    Box::new(Voice {
+        hears: [Heard { pt, codec }].into_iter().collect(),
+        speaks: Some(Spoken {
+            pt,
+            codec,
+            ptime_ms,
+        }),
+        playout: PlayoutBounds::default(),
+        idle: Idle::Nothing,
+    })
+}
+
+fn member(stream: StreamIx) -> Member {
+    Member {
+        stream,
+        talks: true,
+        listens: true,
+        gain: Gain::UNITY,
+    }
+}
+
+fn seat(world: &mut World, members: &[StreamIx]) {
+    let config = BridgeConfig {
+        members: members.iter().copied().map(member).collect(),
+        ..BridgeConfig::default()
+    };
+    world.apply(Change::Bridge(BridgeIx(0), Box::new(config)));
+}
+
+/// Parties of PCMU; A and B hear each other decoded and encoded anew.
+fn world(parties: u16) -> World {
+    let mut world = World::new(Timers::default());
+    for n in 0..parties {
+        let ix = world.add(n, Payload::Rtp, Privacy::Masked);
+        world.apply(Change::Remote(ix, remote(ix)));
+        world.apply(Change::Voice(ix, voice(20)));
+        let types = [known(CodecKind::Pcmu, 0, Via::Decode)];
+        world.apply(Change::PayloadTypes(ix, types.into_iter().collect()));
+    }
+    for (from, to) in [(A, B), (B, A)] {
+        let to = Some(to);
+        world.apply(Change::Link { from, to });
+    }
+    world
+}
+
+/// One packet of 20 ms in which each sample is `value`.
+fn packet(ix: StreamIx, n: u32, value: i16) -> Vec<u8> {
+    let octets = [g711::linear_to_ulaw(value); 160];
+    rtp(0, n as u16, n * 160, 1_000 + u32::from(ix.0), &octets)
+}
+
+/// Each says its value for so many frames.
+fn say(world: &mut World, values: &[(StreamIx, i16)], from: u32, frames: u32) {
+    for n in from..from + frames {
+        for &(ix, value) in values {
+            world.hear(ix, &packet(ix, n, value));
+        }
+        world.wait(20);
+    }
+}
+
+fn peak(sent: &Sent) -> i16 {
+    let mut pcm = [0; 960];
+    let n = g711::decode_ulaw(&sent.bytes[12..], &mut pcm);
+    let peak = pcm[..n].iter().map(|s| s.unsigned_abs()).max();
+    peak.unwrap_or(0) as i16
+}
+
+/// The loudest sample that a party received from a moment on.
+fn loudest(world: &World, ix: StreamIx, from_ms: u64) -> i16 {
+    let received = world.received(ix);
+    let late = received.iter().filter(|(ms, _)| *ms >= from_ms);
+    late.map(|(_, sent)| peak(sent)).max().unwrap_or(0)
+}
+
+fn clip(ms: usize) -> Sound {
+    Sound::Clip(Arc::new(Clip::new(vec![LEVEL; ms * 8], 8_000).unwrap()))
+}
+
+fn play(listener: StreamIx, sound: Sound) -> Change {
+    Change::Play(Box::new(Play {
+        id: PlayId(1),
+        listener,
+        sound,
+        times: Some(1),
+        limit: None,
+        start: Duration::ZERO,
+        gain: Gain::UNITY,
+        overlay: false,
+    }))
+}
+
+/// Numbers without gap, and a clock that keeps step with the wall.
+#[track_caller]
+fn assert_one_clock(received: &[(u64, Sent)]) {
+    for pair in received.windows(2) {
+        let ((before_ms, before), (after_ms, after)) = (&pair[0], &pair[1]);
+        assert_eq!(after.ssrc(), before.ssrc());
+        assert_eq!(after.seq(), before.seq().wrapping_add(1));
+        let media_ms = i64::from(after.timestamp().wrapping_sub(before.timestamp()) as i32) / 8;
+        let wall_ms = (after_ms - before_ms) as i64;
+        assert!(media_ms > 0, "the clock stood still at {after_ms} ms");
+        assert!(
+            media_ms <= wall_ms + 120,
+            "{media_ms} ms of media in {wall_ms} ms at {after_ms} ms"
+        );
+    }
+}
+
+#[test]
+fn a_closed_leg_in_a_bridge_is_sent_nothing() {
+    let mut world = world(3);
+    seat(&mut world, &[A, B, C]);
+    say(&mut world, &[(A, LEVEL)], 0, 50);
+    assert!(!world.received(C).is_empty());
+    world.apply(Change::Close(C));
+    let before = world.received(C).len();
+    say(&mut world, &[(A, LEVEL)], 50, 50);
+    assert_eq!(world.received(C).len(), before);
+    assert!(loudest(&world, B, 1_500) > LEVEL / 2, "the others go on");
+}
+
+#[test]
+fn a_closed_leg_tells_that_its_prompt_ended() {
+    let mut world = world(3);
+    world.apply(play(C, clip(10_000)));
+    world.wait(1_000);
+    world.apply(Change::Close(C));
+    let ended = |event: &EventKind| matches!(event, EventKind::PlayInterrupted(_));
+    assert!(world.events().iter().any(ended), "{:?}", world.events());
+    assert_eq!(world.stream(C).playing, []);
+}
