@@ -169,3 +169,32 @@ fn a_closed_leg_tells_that_its_prompt_ended() {
     assert!(world.events().iter().any(ended), "{:?}", world.events());
     assert_eq!(world.stream(C).playing, []);
 }
+
+#[test]
+fn who_is_put_into_a_room_is_not_heard_outside_of_it() {
+    let mut world = world(3);
+    say(&mut world, &[(A, LEVEL)], 0, 50);
+    assert!(loudest(&world, B, 500) > LEVEL / 2);
+    seat(&mut world, &[A, C]);
+    say(&mut world, &[(A, LEVEL)], 50, 50);
+    assert_eq!(loudest(&world, B, 1_200), 0, "B is not in the room");
+    assert!(loudest(&world, C, 1_500) > LEVEL / 2);
+    let concealed = world.stream(A).playout.unwrap().concealed_ms;
+    assert!(concealed < 100, "{concealed} ms concealed: two pull one ear");
+}
+
+#[test]
+fn a_branch_in_a_room_is_not_in_the_mix_of_its_caller() {
+    let mut world = world(3);
+    let to = Some(A);
+    world.apply(Change::Link { from: C, to });
+    world.apply(Change::EarlyMedia {
+        listener: A,
+        policy: EarlyMedia::Mix,
+    });
+    say(&mut world, &[(B, 0), (C, LEVEL)], 0, 50);
+    assert!(loudest(&world, A, 500) > LEVEL / 4);
+    seat(&mut world, &[C]);
+    say(&mut world, &[(B, 0), (C, LEVEL)], 50, 50);
+    assert!(loudest(&world, A, 1_200) < LEVEL / 8);
+}

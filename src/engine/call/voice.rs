@@ -456,7 +456,8 @@ impl Call {
         }
     }
 
-    /// One frame of what `from` says, at a mouth's rate.
+    /// One frame of what `from` says, at a mouth's rate; nothing of a member of a bridge, whom only
+    /// the bridge hears.
     pub(super) fn pull(
         &mut self,
         now: Micros,
@@ -464,7 +465,8 @@ impl Call {
         mouth: &Mouth,
         pcm: &mut [i16],
     ) -> bool {
-        let Some(voice) = &mut self.streams[usize::from(from.0)].voice else {
+        let voice = self.streams[usize::from(from.0)].voice.as_mut();
+        let Some(voice) = voice.filter(|voice| voice.bridge.is_none()) else {
             return false;
         };
         let Some(ear) = &mut voice.ear else {
