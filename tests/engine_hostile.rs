@@ -198,3 +198,22 @@ fn a_branch_in_a_room_is_not_in_the_mix_of_its_caller() {
     say(&mut world, &[(B, 0), (C, LEVEL)], 50, 50);
     assert!(loudest(&world, A, 1_200) < LEVEL / 8);
 }
+
+#[test]
+fn a_member_that_found_its_codec_again_is_sent_one_stream() {
+    let mut world = world(3);
+    seat(&mut world, &[A, B, C]);
+    say(&mut world, &[(A, LEVEL)], 0, 50);
+    let speechless = Voice {
+        speaks: None,
+        ..*voice(20)
+    };
+    world.apply(Change::Voice(C, Box::new(speechless)));
+    say(&mut world, &[(A, LEVEL)], 50, 25);
+    world.apply(Change::Voice(C, voice(10)));
+    say(&mut world, &[(A, LEVEL)], 75, 25);
+    world.apply(play(C, clip(600)));
+    say(&mut world, &[(A, LEVEL)], 100, 50);
+    assert_one_clock(&world.received(C));
+    assert!(loudest(&world, C, 2_500) > LEVEL / 2, "it hears the room");
+}

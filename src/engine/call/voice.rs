@@ -69,6 +69,9 @@ impl Call {
             self.recount_listeners(bridge);
             self.reshape(bridge);
             self.tell_ended(now, bridge.into());
+            if self.voice_of(ix)?.config.speaks.is_some() {
+                self.open_mouth(now, ix)?;
+            }
         }
         self.tell_ended(now, ix.into());
         Ok(())
@@ -215,8 +218,14 @@ impl Call {
         if voice.mouth.is_none() {
             let spoken = voice.config.speaks.ok_or(ChangeError::Codec(ix))?;
             let mouth = Mouth::new(&spoken, voice.config.idle, now);
-            voice.mouth = Some(Box::new(mouth.map_err(|_| ChangeError::Codec(ix))?));
+            let mut mouth = Box::new(mouth.map_err(|_| ChangeError::Codec(ix))?);
+            let bridge = voice.bridge;
+            if bridge.is_some() {
+                mouth.enter_bridge(); // a member that found its codec again
+            }
+            voice.mouth = Some(mouth);
             stream.flags.speaks = true;
+            bridge.into_iter().for_each(|bridge| self.reshape(bridge));
             self.schedule_report(now, ix);
             self.arm(now);
             self.mouths_at = self.mouths_at.min(now);
