@@ -217,3 +217,16 @@ fn a_member_that_found_its_codec_again_is_sent_one_stream() {
     assert_one_clock(&world.received(C));
     assert!(loudest(&world, C, 2_500) > LEVEL / 2, "it hears the room");
 }
+
+#[test]
+fn a_worker_that_stands_still_as_a_room_begins_moves_no_clock_twice() {
+    let mut world = world(3);
+    say(&mut world, &[(A, LEVEL), (B, LEVEL)], 0, 50);
+    world.wait(5);
+    seat(&mut world, &[A, B, C]);
+    world.now += Duration::from_secs(3);
+    say(&mut world, &[(A, LEVEL), (C, LEVEL)], 200, 50);
+    for ix in [A, B] {
+        assert_one_clock(&world.received(ix));
+    }
+}

@@ -421,6 +421,7 @@ impl Call {
             for seat in &bridge.seats {
                 let stream = &mut self.streams[usize::from(seat.member.stream.0)];
                 let mouth = stream.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
+                let mouth = mouth.filter(|mouth| mouth.has_joined());
                 let ticks = mouth.map_or(0, |mouth| mouth.ticks(skipped_us));
                 pass_over(&mut stream.egress, ticks);
             }

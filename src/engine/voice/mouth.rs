@@ -168,6 +168,11 @@ impl Mouth {
         self.ticks(waiting_us)
     }
 
+    /// Whether it follows its bridge's clock: [`Mouth::joins`] brought it there.
+    pub(in crate::engine) fn has_joined(&self) -> bool {
+        self.joins_at.is_none()
+    }
+
     /// Whether the bridge's frame of `due` is for this mouth, too: not if the mouth still has to
     /// wait for the end of what it said last. With the ticks in between when it is the first.
     pub(in crate::engine) fn joins(&mut self, due: Micros) -> Option<u32> {
