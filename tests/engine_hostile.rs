@@ -230,3 +230,22 @@ fn a_worker_that_stands_still_as_a_room_begins_moves_no_clock_twice() {
         assert_one_clock(&world.received(ix));
     }
 }
+
+#[test]
+fn a_prompt_that_begins_behind_all_ends_is_no_trouble() {
+    let mut world = world(2);
+    let plan = crosspoint::audio::tone::TonePlan::parse("425/1000,0/4000");
+    let tone = plan.map(Sound::Tone).unwrap_or_else(|_| clip(100));
+    for sound in [tone, clip(100)] {
+        let Change::Play(mut order) = play(B, sound) else {
+            unreachable!()
+        };
+        (order.start, order.limit) = (Duration::MAX, Some(Duration::MAX));
+        (order.times, order.id) = (Some(u32::MAX), PlayId(9));
+        world.apply(Change::Play(order));
+        world.wait(500);
+        world.stream(B);
+        world.apply(Change::Voice(B, voice(30)));
+        world.wait(500);
+    }
+}
