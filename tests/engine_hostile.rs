@@ -232,6 +232,23 @@ fn a_worker_that_stands_still_as_a_room_begins_moves_no_clock_twice() {
 }
 
 #[test]
+fn frames_of_a_prompt_count_when_they_are_sent() {
+    let mut world = world(2);
+    world.apply(Change::Direction {
+        stream: B,
+        sends: true,
+        receives: false,
+    });
+    world.apply(play(B, clip(400)));
+    world.wait(1_000);
+    let frames = world.events().into_iter().find_map(|event| match event {
+        EventKind::PlayCompleted(report) => Some(report.frames),
+        _ => None,
+    });
+    assert_eq!((frames, world.received(B).len()), (Some(0), 0));
+}
+
+#[test]
 fn a_prompt_that_begins_behind_all_ends_is_no_trouble() {
     let mut world = world(2);
     let plan = crosspoint::audio::tone::TonePlan::parse("425/1000,0/4000");
