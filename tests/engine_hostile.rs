@@ -180,7 +180,10 @@ fn who_is_put_into_a_room_is_not_heard_outside_of_it() {
     assert_eq!(loudest(&world, B, 1_200), 0, "B is not in the room");
     assert!(loudest(&world, C, 1_500) > LEVEL / 2);
     let concealed = world.stream(A).playout.unwrap().concealed_ms;
-    assert!(concealed < 100, "{concealed} ms concealed: two pull one ear");
+    assert!(
+        concealed < 100,
+        "{concealed} ms concealed: two pull one ear"
+    );
 }
 
 #[test]
@@ -229,6 +232,32 @@ fn a_worker_that_stands_still_as_a_room_begins_moves_no_clock_twice() {
     for ix in [A, B] {
         assert_one_clock(&world.received(ix));
     }
+}
+
+#[test]
+fn comfort_noise_of_a_party_is_heard_as_noise() {
+    let mut world = world(2);
+    let types = [
+        known(CodecKind::Pcmu, 0, Via::Decode),
+        known(CodecKind::Pcmu, 13, Via::Decode),
+    ];
+    world.apply(Change::PayloadTypes(A, types.into_iter().collect()));
+    say(&mut world, &[(A, LEVEL)], 0, 50);
+    // It pauses for two seconds: one packet of comfort noise at −40 dBov every 200 ms.
+    for n in 50..60 {
+        let noise = rtp(13, n as u16, 8_000 + (n - 50) * 1_600, 1_000, &[40]);
+        world.hear(A, &noise);
+        world.wait(200);
+    }
+    let received = world.received(B);
+    let pause = received
+        .iter()
+        .filter(|(ms, _)| (1_500..2_900).contains(ms));
+    let levels: Vec<i16> = pause.map(|(_, sent)| peak(sent)).collect();
+    let noisy = levels.iter().filter(|level| (100..2_000).contains(*level));
+    assert!(noisy.count() > 60, "{levels:?}");
+    let stats = world.stream(A).playout.unwrap();
+    assert!(stats.lost == 0 && stats.pause_ms > 1_500, "{stats:?}");
 }
 
 #[test]
