@@ -235,6 +235,39 @@ fn a_worker_that_stands_still_as_a_room_begins_moves_no_clock_twice() {
 }
 
 #[test]
+fn what_was_said_while_muted_is_never_heard() {
+    for muted_frames in [3, 10, 18, 100] {
+        let mut world = world(2);
+        let talks = |on| {
+            let a = Member {
+                talks: on,
+                ..member(A)
+            };
+            let members = vec![a, member(B)];
+            let config = BridgeConfig {
+                members,
+                ..BridgeConfig::default()
+            };
+            Change::Bridge(BridgeIx(0), Box::new(config))
+        };
+        world.apply(talks(true));
+        say(&mut world, &[(A, 0)], 0, 50);
+        world.apply(talks(false));
+        say(&mut world, &[(A, LEVEL)], 50, muted_frames);
+        world.apply(talks(true));
+        let from_ms = world.ms();
+        // What is on its way when a mute ends may be heard, as it is lost when one begins.
+        say(&mut world, &[(A, 0)], 50 + muted_frames, 50);
+        let received = world.received(B);
+        let heard = received
+            .iter()
+            .filter(|(ms, sent)| *ms >= from_ms && peak(sent) > LEVEL / 4);
+        let heard = heard.count();
+        assert!(heard <= 3, "{heard} frames after {muted_frames} muted ones");
+    }
+}
+
+#[test]
 fn comfort_noise_of_a_party_is_heard_as_noise() {
     let mut world = world(2);
     let types = [

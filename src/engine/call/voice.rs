@@ -597,9 +597,16 @@ impl Call {
             let stream = &mut self.streams[usize::from(member.stream.0)];
             let sends = stream.flags.sends && !stream.flags.blocked && !stream.flags.closed;
             let wanted = sends && bridge.is_wanted(seat);
-            let voice = stream.voice.as_mut().filter(|_| wanted);
-            match voice.and_then(|voice| voice.ear.as_mut()) {
-                Some(ear) => bridge.take(seat, ear.rate_hz(), |pcm| ear.pull(now, pcm)),
+            let ear = stream.voice.as_mut().and_then(|voice| voice.ear.as_mut());
+            match ear {
+                Some(ear) if wanted => {
+                    bridge.take(seat, ear.rate_hz(), |pcm| ear.pull(now, pcm));
+                }
+                Some(ear) => {
+                    // What is said while nobody may hear it is not kept for later.
+                    ear.pass_unheard(now);
+                    bridge.skip(seat);
+                }
                 None => bridge.skip(seat),
             }
         }

@@ -24,6 +24,7 @@ mod fifo;
 mod follow;
 mod stretch;
 mod timeline;
+mod unheard;
 mod voice;
 
 #[cfg(test)]
@@ -220,7 +221,8 @@ pub struct PlayoutStats {
     pub duplicate: u64,
     /// Came after one with a higher number.
     pub reordered: u64,
-    /// Dropped unheard to shorten a delay beyond all bounds, or because too many waited.
+    /// Dropped unheard to shorten a delay beyond all bounds, because too many waited, or because
+    /// nobody listened.
     pub discarded: u64,
     /// Fit into no sequence (see [`Inserted::Stray`]).
     pub stray: u64,

@@ -69,6 +69,11 @@ impl Ear {
         self.playout.pull(now, pcm) != Pulled::Idle
     }
 
+    /// Nobody listens in this frame.
+    pub(in crate::engine) fn pass_unheard(&mut self, now: Micros) {
+        self.playout.pass_unheard(now);
+    }
+
     /// Plays what is there as fast as it can without harm, and then with no delay at all.
     pub(in crate::engine) fn hurry(&mut self) {
         self.playout.hurry();
