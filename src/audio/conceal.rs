@@ -93,6 +93,14 @@ struct Gap {
     closed_before: Option<[i16; FINGERPRINT]>,
 }
 
+impl Gap {
+    /// What is left of a sound that is held for so many samples and fades within as many more.
+    fn left(&self, held: usize) -> f32 {
+        let left = (2 * held).saturating_sub(self.filled.max(held));
+        float(left) / float(held)
+    }
+}
+
 impl Concealer {
     /// For sound of `rate_hz`, 8000 to 48 000. Allocates all it will ever need, about 12 kB at
     /// 8 kHz and 60 kB at 48 kHz.
@@ -183,6 +191,7 @@ impl Concealer {
             *back *= behind;
             behind *= fade_back;
         }
+        let held = self.held();
         let mut ahead = [0.0; BLOCK];
         let behind = self.behind[later..remaining].rchunks(BLOCK);
         for (block, behind) in out.chunks_mut(BLOCK).zip(behind) {
@@ -191,7 +200,8 @@ impl Concealer {
             let sources = ahead.iter().zip(behind.iter().rev());
             for (out, (ahead, behind)) in block.iter_mut().zip(sources) {
                 let share = (float(gap.filled - from) + 0.5) / whole;
-                *out = sample(ahead * gap.gain * (1.0 - share) + behind * share);
+                let gain = gap.gain * gap.left(held);
+                *out = sample(ahead * gain * (1.0 - share) + behind * share);
                 gap.gain *= fade;
                 gap.filled += 1;
             }
@@ -263,16 +273,20 @@ impl Concealer {
         let (mut speech, mut noise) = ([0.0; BLOCK], [0.0; BLOCK]);
         let (speech, noise) = (&mut speech[..block.len()], &mut noise[..block.len()]);
         let fade = self.fade_per_sample();
-        let held = HELD_MS * self.shape.rate_hz / 1_000;
+        let held = self.held();
         self.forward.go_on(speech);
         self.background.go_on(noise);
         for (out, (speech, noise)) in block.iter_mut().zip(speech.iter().zip(noise)) {
-            let left = (2 * held).saturating_sub(gap.filled.max(held));
-            let gain = gap.gain * float(left) / float(held);
+            let gain = gap.gain * gap.left(held);
             *out = sample(speech * gain + *noise * (1.0 - gain * gain).sqrt());
             gap.gain *= fade;
             gap.filled += 1;
         }
+    }
+
+    /// Samples for which even a tone is held.
+    fn held(&self) -> usize {
+        HELD_MS * self.shape.rate_hz / 1_000
     }
 
     /// The factor by which the forward extension gets quieter with each sample.

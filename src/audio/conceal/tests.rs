@@ -161,6 +161,20 @@ fn long_losses_of_speech_end_in_the_background() {
 }
 
 #[test]
+fn a_tone_that_has_faded_does_not_come_back_at_the_far_end() {
+    for rate_hz in RATES {
+        let mut concealer = Concealer::new(rate_hz);
+        let mut tone = tones(&[425.0], 8_000.0, rate_hz, samples(rate_hz, LEAD_MS));
+        concealer.heard(&mut tone);
+        let mut outage = vec![0; samples(rate_hz, 1_000)];
+        concealer.conceal(&mut outage);
+        let mut end = vec![0; samples(rate_hz, 40)];
+        concealer.bridge(&mut end, 0, &vec![0; samples(rate_hz, 20)]);
+        assert!(rms(&end) < 10.0, "{} at {rate_hz} Hz", rms(&end));
+    }
+}
+
+#[test]
 fn silence_stays_silence() {
     for rate_hz in RATES {
         let pcm = vec![0; samples(rate_hz, 600)];
