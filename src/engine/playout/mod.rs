@@ -711,10 +711,12 @@ impl<V: Voice> Playout<V> {
         // What is missing for a reason: at most a longest packet for each lost number.
         let longest = signed_len(PACKET_MS_MAX) * i64::from(self.config.pcm_hz) / 1_000;
         let lost_gap = gap > 0 && missing > 0 && gap <= missing.saturating_mul(longest);
-        if lost_gap && !self.pausing {
+        // Who was away for so long begins anew: nothing is gained by a longer hole.
+        let away = self.pausing || self.has_stopped();
+        if lost_gap && !away {
             return self.fill_loss(gap, pt);
         }
-        if gap > 0 && (self.pausing || missing == 0 || !lost_gap) {
+        if gap > 0 && (away || missing == 0 || !lost_gap) {
             // It begins with a pull, the nearest one to when it is due: see `excess_us`.
             let near_us = self.timeline.micros(signed_len(out.len())) / SLACK_SHARE;
             if at_us + near_us < self.due_us(media) {
@@ -730,6 +732,11 @@ impl<V: Voice> Playout<V> {
         self.end_media = media;
         self.decode_front();
         (0, Pulled::Idle)
+    }
+
+    /// The wait was so long that the sender stopped.
+    fn has_stopped(&self) -> bool {
+        self.stalled >= self.timeline.samples(STALL_MS_MAX * 1_000)
     }
 
     /// When media is due by the target delay.
@@ -749,7 +756,7 @@ impl<V: Voice> Playout<V> {
             return self.pause(out);
         }
         let piece = self.piece(out.len());
-        if self.stalled >= self.timeline.samples(STALL_MS_MAX * 1_000) {
+        if self.has_stopped() {
             // Not concealment any more; what there was of it has been counted once.
             self.counts.pause += piece as u64;
             self.conceal(&mut out[..piece]);

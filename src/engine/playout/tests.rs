@@ -299,6 +299,30 @@ fn comfort_noise_plays_until_speech_is_due() {
 }
 
 #[test]
+fn after_an_outage_sound_is_back_with_the_usual_delay() {
+    for lost in [40, 52, 58, 70, 500] {
+        let mut playout = playout(PlayoutConfig::default());
+        let mut out = [0; FRAME];
+        let loud = [g711::linear_to_ulaw(8_000); FRAME];
+        let mut back = None;
+        for n in 0..100 + lost {
+            let now = at_ms(n as u64 * 20);
+            if !(50..50 + lost).contains(&n) {
+                let payload = if n < 50 { [0xff; FRAME] } else { loud };
+                playout.insert(now, &info(n), &payload);
+            }
+            playout.pull(now, &mut out);
+            if n >= 50 && out[FRAME - 1] > 4_000 {
+                back = back.or(Some(n - 50 - lost));
+            }
+        }
+        let packets = back.expect("it comes back");
+        assert!(packets <= 3, "{packets} packets after {lost} lost ones");
+        assert!(playout.stats().delay_ms <= 60, "{:?}", playout.stats());
+    }
+}
+
+#[test]
 fn another_source_is_heard_without_a_hole() {
     let mut playout = playout(PlayoutConfig::default());
     let mut out = [0; FRAME];
