@@ -268,6 +268,31 @@ fn what_was_said_while_muted_is_never_heard() {
 }
 
 #[test]
+fn what_was_said_in_a_room_is_not_heard_after_it() {
+    for away_frames in [0, 5, 100] {
+        let mut world = world(3);
+        seat(&mut world, &[A, C]);
+        say(&mut world, &[(A, LEVEL)], 0, 50);
+        seat(&mut world, &[C]);
+        let to = None;
+        world.apply(Change::Link { from: A, to });
+        say(&mut world, &[(A, LEVEL)], 50, away_frames);
+        let from_ms = world.ms();
+        let to = Some(B);
+        world.apply(Change::Link { from: A, to });
+        say(&mut world, &[(A, 0)], 50 + away_frames, 50);
+        assert_eq!(loudest(&world, B, from_ms), 0, "left to a party");
+        let from_ms = world.ms();
+        say(&mut world, &[(A, LEVEL)], 100 + away_frames, 50);
+        seat(&mut world, &[A, C]);
+        assert!(loudest(&world, B, from_ms) > LEVEL / 2);
+        let from_ms = world.ms();
+        say(&mut world, &[(A, 0)], 150 + away_frames, 50);
+        assert_eq!(loudest(&world, C, from_ms), 0, "brought from a party");
+    }
+}
+
+#[test]
 fn comfort_noise_of_a_party_is_heard_as_noise() {
     let mut world = world(2);
     let types = [

@@ -87,7 +87,10 @@ impl Call {
         self.check_bridge(ix, &config)?;
         for member in &config.members {
             self.open_mouth(now, member.stream)?.enter_bridge();
-            self.voice_of(member.stream)?.bridge = Some(ix);
+            let voice = self.voice_of(member.stream)?;
+            if voice.bridge.replace(ix) != Some(ix) {
+                voice.ear.iter_mut().for_each(|ear| ear.forget());
+            }
         }
         for leg in 0..self.streams.len() {
             let stays = config
@@ -124,7 +127,9 @@ impl Call {
             return;
         };
         voice.bridge = None;
+        voice.ear.iter_mut().for_each(|ear| ear.forget());
         let Some(mouth) = &mut voice.mouth else {
+            stream.flags.speaks = false;
             return;
         };
         if let Some(bridge) = &mut bridge {

@@ -8,7 +8,16 @@ impl<V: Voice> Playout<V> {
     /// begins anew, with the delay that was learned. Decodes nothing; O(packets that go).
     pub fn pass_unheard(&mut self, now: Micros) {
         let base_us = self.estimator.base_us().unwrap_or(0);
-        let until_us = signed(now.0) - base_us - self.target_us();
+        self.pass_until(signed(now.0) - base_us - self.target_us());
+    }
+
+    /// Whoever listens from now on hears nothing of what came before: as
+    /// [`Playout::pass_unheard`], with all that waits.
+    pub fn forget(&mut self) {
+        self.pass_until(i64::MAX);
+    }
+
+    fn pass_until(&mut self, until_us: i64) {
         while let Some(front) = self.buffer.front()
             && self.timeline.micros(front.media) < until_us
         {

@@ -74,6 +74,11 @@ impl Ear {
         self.playout.pass_unheard(now);
     }
 
+    /// What was said so far was for others than those who listen now.
+    pub(in crate::engine) fn forget(&mut self) {
+        self.playout.forget();
+    }
+
     /// Plays what is there as fast as it can without harm, and then with no delay at all.
     pub(in crate::engine) fn hurry(&mut self) {
         self.playout.hurry();
