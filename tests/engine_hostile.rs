@@ -293,6 +293,26 @@ fn what_was_said_in_a_room_is_not_heard_after_it() {
 }
 
 #[test]
+fn a_member_without_a_codec_is_sent_nothing_from_outside() {
+    let mut world = world(3);
+    let types = [known(CodecKind::Pcmu, 0, Via::Relay)];
+    world.apply(Change::PayloadTypes(A, types.into_iter().collect()));
+    seat(&mut world, &[B, C]);
+    say(&mut world, &[(A, LEVEL), (C, 0)], 0, 25);
+    let speechless = Voice {
+        speaks: None,
+        ..*voice(20)
+    };
+    world.apply(Change::Voice(B, Box::new(speechless)));
+    let from_ms = world.ms();
+    say(&mut world, &[(A, LEVEL), (C, 0)], 25, 25);
+    assert_eq!(loudest(&world, B, from_ms), 0);
+    seat(&mut world, &[C]);
+    say(&mut world, &[(A, LEVEL), (C, 0)], 50, 25);
+    assert!(loudest(&world, B, from_ms) > LEVEL / 2, "it has left");
+}
+
+#[test]
 fn comfort_noise_of_a_party_is_heard_as_noise() {
     let mut world = world(2);
     let types = [

@@ -131,7 +131,7 @@ pub(super) struct Flags {
     /// What the driver was told, and what it should be told.
     pub(super) pinned: bool,
     pub(super) pin_wanted: bool,
-    /// We make what its party hears: it has a mouth.
+    /// We make what its party hears: it has a mouth, or a seat in a bridge.
     pub(super) speaks: bool,
     /// It has branches and has chosen none.
     pub(super) forks: bool,

@@ -245,12 +245,14 @@ impl Call {
     /// Nothing is left to be made for a leg: packets are relayed to it again.
     pub(super) fn close_mouth(&mut self, now: Micros, ix: usize) {
         let stream = &mut self.streams[ix];
+        stream.flags.speaks = false;
         if let Some(voice) = &mut stream.voice {
             voice.mouth = None;
             voice.converter = None;
             voice.catches_up = None;
+            // A member of a bridge is sent nothing else, even while it cannot be sent that.
+            stream.flags.speaks = voice.bridge.is_some();
         }
-        stream.flags.speaks = false;
         stream.egress.rest();
         let ix = stream.ix;
         self.schedule_report(now, ix);
