@@ -13,6 +13,9 @@ use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 /// After this many numbers, nothing from before a switch can be mistaken for new.
 const FLOOR_SPAN: i16 = 0x4000;
 
+/// Packets per second that are assumed of a source of which only one came: 20 ms (RFC 3551 §4.2).
+const USUAL_PER_SECOND: u32 = 50;
+
 /// A listener's own numbers at the start of a masked stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
@@ -333,6 +336,8 @@ impl Egress {
         self.highest = SequenceNumber(origin.seq.0.wrapping_sub(1));
         self.newest = origin.timestamp;
         self.newest_at = now;
+        // Until a second packet tells how long the first one is.
+        self.step = packet.clock_hz / USUAL_PER_SECOND;
         self.map(packet, origin.timestamp);
         // Nothing was sent yet, so a packet from before the first cannot collide.
         self.floored = false;
@@ -464,6 +469,16 @@ mod tests {
         assert_eq!(
             pass(&mut egress, 21, packet(0, 8, 1, 0)),
             Some((9, 3, 320, true))
+        );
+    }
+
+    #[test]
+    fn a_switch_after_a_single_packet_moves_the_clock_too() {
+        let mut egress = Egress::new();
+        pass(&mut egress, 0, packet(0, 9, 1, 0));
+        assert_eq!(
+            pass(&mut egress, 0, packet(1, 8, 1, 0)),
+            Some((9, 2, 160, true))
         );
     }
 
