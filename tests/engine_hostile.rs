@@ -313,6 +313,21 @@ fn a_member_without_a_codec_is_sent_nothing_from_outside() {
 }
 
 #[test]
+fn numbers_of_what_was_said_in_a_room_are_missed_by_nobody() {
+    let mut world = world(3);
+    let types = [known(CodecKind::Pcmu, 0, Via::Relay)];
+    world.apply(Change::PayloadTypes(A, types.into_iter().collect()));
+    say(&mut world, &[(A, 0)], 0, 25);
+    seat(&mut world, &[A, C]);
+    say(&mut world, &[(A, LEVEL)], 25, 25);
+    seat(&mut world, &[C]);
+    say(&mut world, &[(A, 0)], 50, 25);
+    let received = world.received(B);
+    assert_eq!(received.len(), 50);
+    assert_one_clock(&received);
+}
+
+#[test]
 fn comfort_noise_of_a_party_is_heard_as_noise() {
     let mut world = world(2);
     let types = [

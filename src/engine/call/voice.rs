@@ -122,6 +122,11 @@ impl Call {
     fn leave(&mut self, now: Micros, ix: BridgeIx, leg: usize) {
         let bridge = self.bridges.get_mut(usize::from(ix.0));
         let mut bridge = bridge.and_then(|bridge| bridge.as_deref_mut());
+        let left = self.streams[leg].ix;
+        for listener in &mut self.streams {
+            // Nobody outside is to miss the numbers of what was said inside.
+            listener.egress.broke(left);
+        }
         let stream = &mut self.streams[leg];
         let Some(voice) = &mut stream.voice else {
             return;
