@@ -328,6 +328,20 @@ fn numbers_of_what_was_said_in_a_room_are_missed_by_nobody() {
 }
 
 #[test]
+fn numbers_of_what_was_said_to_another_are_missed_by_nobody() {
+    let mut world = world(3);
+    let types = [known(CodecKind::Pcmu, 0, Via::Relay)];
+    world.apply(Change::PayloadTypes(A, types.into_iter().collect()));
+    for (to, from) in [(B, 0), (C, 25), (B, 50)] {
+        let to = Some(to);
+        world.apply(Change::Link { from: A, to });
+        say(&mut world, &[(A, 0)], from, 25);
+    }
+    assert_eq!(world.received(B).len(), 50);
+    assert_one_clock(&world.received(B));
+}
+
+#[test]
 fn comfort_noise_of_a_party_is_heard_as_noise() {
     let mut world = world(2);
     let types = [

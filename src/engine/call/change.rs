@@ -109,6 +109,9 @@ impl Call {
         if let Some(before) = before.filter(|_| before != to) {
             self.forget(before, from);
             self.count_branches(before);
+            // It is not to miss the numbers of what is said to others meanwhile.
+            let listener = &mut self.streams[usize::from(before.0)];
+            listener.egress.broke(from);
         }
         if let Some(to) = to {
             self.count_branches(to);
