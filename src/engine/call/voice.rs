@@ -616,7 +616,7 @@ impl Call {
                 }
                 Some(ear) => {
                     // What is said while nobody may hear it is not kept for later.
-                    ear.pass_unheard(now);
+                    ear.forget();
                     bridge.skip(seat);
                 }
                 None => bridge.skip(seat),

@@ -69,12 +69,7 @@ impl Ear {
         self.playout.pull(now, pcm) != Pulled::Idle
     }
 
-    /// Nobody listens in this frame.
-    pub(in crate::engine) fn pass_unheard(&mut self, now: Micros) {
-        self.playout.pass_unheard(now);
-    }
-
-    /// What was said so far was for others than those who listen now.
+    /// What was said so far was not for those who will listen.
     pub(in crate::engine) fn forget(&mut self) {
         self.playout.forget();
     }
