@@ -17,6 +17,7 @@ use crosspoint::audio::g711;
 use crosspoint::audio::mix::Gain;
 use crosspoint::engine::*;
 use engine_support::*;
+use proptest::prelude::*;
 
 const C: StreamIx = StreamIx(2);
 
@@ -400,4 +401,421 @@ fn a_prompt_that_begins_behind_all_ends_is_no_trouble() {
         world.apply(Change::Voice(B, voice(30)));
         world.wait(500);
     }
+}
+
+/// A model of who may hear the one party that speaks, beside the engine.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    to: Option<StreamIx>,
+    chosen: Option<StreamIx>,
+    bridge: Option<(u8, bool, bool)>,
+    sends: bool,
+    receives: bool,
+    blocked: bool,
+    silenced: bool,
+    closed: bool,
+}
+
+const PARTIES: u16 = 5;
+
+struct Run {
+    world: World,
+    random: fastrand::Rng,
+    rules: [Rules; PARTIES as usize],
+    speaker: StreamIx,
+    /// When each was last allowed to hear the speaker.
+    allowed_ms: [Option<u64>; PARTIES as usize],
+    seq: [u32; PARTIES as usize],
+    checked: usize,
+    log: Vec<String>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut world = World::new(Timers::default());
+        for n in 0..PARTIES {
+            let ix = world.add(n, Payload::Rtp, Privacy::Masked);
+            world.apply(Change::Remote(ix, remote(ix)));
+            world.apply(Change::Voice(ix, voice(20)));
+            let types = [known(CodecKind::Pcmu, 0, Via::Relay)];
+            world.apply(Change::PayloadTypes(ix, types.into_iter().collect()));
+        }
+        let rules = Rules {
+            to: None,
+            chosen: None,
+            bridge: None,
+            sends: true,
+            receives: true,
+            blocked: false,
+            silenced: false,
+            closed: false,
+        };
+        let mut random = fastrand::Rng::with_seed(seed);
+        let speaker = StreamIx(random.u16(..PARTIES));
+        Self {
+            world,
+            random,
+            rules: [rules; PARTIES as usize],
+            speaker,
+            allowed_ms: [None; PARTIES as usize],
+            seq: [0; PARTIES as usize],
+            checked: 0,
+            log: vec![format!("seed {seed}, {speaker:?} speaks")],
+        }
+    }
+
+    fn party(&mut self) -> StreamIx {
+        StreamIx(self.random.u16(..PARTIES))
+    }
+
+    fn change(&mut self) -> Change {
+        let ix = self.party();
+        let (on, other) = (self.random.bool(), self.party());
+        match self.random.u8(..16) {
+            0..3 => Change::Link {
+                from: ix,
+                to: Some(other).filter(|_| self.random.u8(..4) > 0),
+            },
+            3 => Change::Source {
+                listener: ix,
+                source: on.then_some(other),
+            },
+            4..7 => self.room(),
+            7 => Change::Block(ix, on),
+            8 => Change::Silence(ix, on),
+            9 => Change::Direction {
+                stream: ix,
+                sends: self.random.u8(..4) > 0,
+                receives: self.random.u8(..4) > 0,
+            },
+            10 => {
+                let via = if on { Via::Decode } else { Via::Relay };
+                let mut kind = known(CodecKind::Pcmu, 0, via);
+                kind.silence = Some(0xff);
+                Change::PayloadTypes(ix, [kind].into_iter().collect())
+            }
+            11 => {
+                let mut changed = voice([10, 20, 30, 60][self.random.usize(..4)]);
+                if self.random.u8(..4) == 0 {
+                    changed.speaks = None;
+                }
+                if self.random.u8(..4) == 0 {
+                    changed.playout.fixed_ms = Some(40);
+                }
+                Change::Voice(ix, changed)
+            }
+            12 => {
+                let policies = [EarlyMedia::First, EarlyMedia::Latest, EarlyMedia::Mix];
+                Change::EarlyMedia {
+                    listener: ix,
+                    policy: policies[self.random.usize(..3)].clone(),
+                }
+            }
+            13 => Change::Play(Box::new(Play {
+                id: PlayId(self.random.u32(..6)),
+                listener: ix,
+                sound: Sound::Clip(Arc::new(Clip::new(vec![5; 4_000], 8_000).unwrap())),
+                times: Some(1),
+                limit: None,
+                start: Duration::ZERO,
+                gain: Gain::UNITY,
+                overlay: on,
+            })),
+            14 => Change::StopPlay {
+                listener: ix,
+                id: None,
+            },
+            _ => match self.random.u8(..6) {
+                0 => Change::Close(ix),
+                1 => Change::Privacy(ix, Privacy::Masked),
+                2 => {
+                    let mut home = remote(ix);
+                    home.rtp = home.rtp.filter(|_| on);
+                    Change::Remote(ix, home)
+                }
+                _ => Change::OwnRtcp(ix, on),
+            },
+        }
+    }
+
+    fn room(&mut self) -> Change {
+        let mut config = BridgeConfig::default();
+        for n in 0..PARTIES {
+            if self.random.bool() {
+                config.members.push(Member {
+                    talks: self.random.u8(..4) > 0,
+                    listens: self.random.u8(..4) > 0,
+                    ..member(StreamIx(n))
+                });
+            }
+        }
+        config.loudest = self.random.u8(..3);
+        Change::Bridge(BridgeIx(self.random.u8(..2)), Box::new(config))
+    }
+
+    /// Applies a change to the call, and to the rules if it was taken.
+    fn command(&mut self) {
+        let change = self.change();
+        let taken = self.world.call.apply(self.world.now, change.clone());
+        self.world.drain();
+        self.log
+            .push(format!("{} {change:?} {taken:?}", self.world.ms()));
+        if taken.is_err() {
+            return;
+        }
+        let at = |ix: StreamIx| usize::from(ix.0);
+        match change {
+            Change::Link { from, to } => self.rules[at(from)].to = to,
+            Change::Source { listener, source } => self.rules[at(listener)].chosen = source,
+            Change::Block(ix, on) => self.rules[at(ix)].blocked = on,
+            Change::Silence(ix, on) => self.rules[at(ix)].silenced = on,
+            Change::Direction {
+                stream,
+                sends,
+                receives,
+            } => {
+                (
+                    self.rules[at(stream)].sends,
+                    self.rules[at(stream)].receives,
+                ) = (sends, receives);
+            }
+            Change::Bridge(ix, config) => {
+                for rules in &mut self.rules {
+                    rules.bridge = rules.bridge.filter(|(other, ..)| *other != ix.0);
+                }
+                for member in &config.members {
+                    let seat = (ix.0, member.talks, member.listens);
+                    self.rules[at(member.stream)].bridge = Some(seat);
+                }
+            }
+            Change::Close(ix) => self.rules[at(ix)].closed = true,
+            _ => {}
+        }
+    }
+
+    fn may_hear(&self, listener: StreamIx) -> bool {
+        let (from, to) = (
+            &self.rules[usize::from(self.speaker.0)],
+            &self.rules[usize::from(listener.0)],
+        );
+        if from.closed || to.closed || !from.sends || !to.receives || from.blocked || from.silenced
+        {
+            return false;
+        }
+        match (from.bridge, to.bridge) {
+            (Some((a, talks, _)), Some((b, _, listens))) => {
+                a == b && talks && listens && self.speaker != listener
+            }
+            (None, None) => {
+                from.to == Some(listener) && to.chosen.is_none_or(|chosen| chosen == self.speaker)
+            }
+            _ => false,
+        }
+    }
+
+    fn frame(&mut self) {
+        for n in 0..PARTIES {
+            let ix = StreamIx(n);
+            if self.may_hear(ix) {
+                self.allowed_ms[usize::from(n)] = Some(self.world.ms());
+            }
+        }
+        for n in 0..PARTIES {
+            let ix = StreamIx(n);
+            if ix != self.speaker && self.random.u8(..8) == 0 {
+                continue;
+            }
+            let seq = &mut self.seq[usize::from(n)];
+            let value = if ix == self.speaker { LEVEL } else { 0 };
+            let bytes = packet(ix, *seq, value);
+            *seq += 1;
+            self.world.hear(ix, &bytes);
+        }
+        self.world.wait(20);
+        self.check();
+    }
+
+    /// How long what was said may still be on its way to who was allowed to hear it.
+    const ON_ITS_WAY_MS: u64 = 250;
+
+    fn check(&mut self) {
+        for (ms, sent) in &self.world.heard[self.checked..] {
+            let ix = (sent.port.0 / 2) as usize;
+            let allowed = self.allowed_ms[ix];
+            let log = || self.log.join("\n");
+            assert!(
+                !self.rules[ix].closed || allowed.is_some_and(|at| ms - at <= 20),
+                "{ix} is closed at {ms}\n{}",
+                log()
+            );
+            if sent.bytes[1] & 0x7f != 0 || peak(sent) < LEVEL / 2 {
+                continue;
+            }
+            assert!(
+                allowed.is_some_and(|at| ms - at <= Self::ON_ITS_WAY_MS),
+                "{ix} hears {:?} at {ms}, allowed {allowed:?}\n{}",
+                self.speaker,
+                log()
+            );
+        }
+        self.checked = self.world.heard.len();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    /// Whatever is commanded, several commands at one instant too: who speaks is heard by nobody
+    /// who may not hear him, himself included, and each listener has one clock.
+    #[test]
+    fn nobody_is_heard_by_whom_he_is_not_meant_for(seed: u64) {
+        let mut run = Run::new(seed);
+        for _ in 0..60 {
+            for _ in 0..run.random.u8(..5) {
+                run.command();
+            }
+            for _ in 0..run.random.u8(..25) {
+                run.frame();
+            }
+        }
+        for n in 0..PARTIES {
+            assert_one_clock(&run.world.received(StreamIx(n)));
+        }
+    }
+
+    /// Any payload types, lengths, numbers and times, packet by packet, from all parties of a room
+    /// and of a call between codecs: nothing panics, and what is made for a listener is one stream.
+    #[test]
+    fn whatever_latched_parties_send_their_listeners_have_one_clock(seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = codecs();
+        for ix in 0..6 {
+            world.hear(StreamIx(ix), &rtp(KINDS[usize::from(ix)].0, 1, 0, 1, &[0; 160]));
+        }
+        let mut numbers = [(1_u16, 0_u32, 1_u32); 6];
+        for _ in 0..150 {
+            match random.u8(..100) {
+                0 => world.now += Duration::from_millis(random.u64(..20_000)),
+                1 if random.u8(..4) == 0 => world.now += Duration::from_secs(3_600),
+                2..60 => world.wait(random.u64(..25)),
+                _ => {}
+            }
+            for _ in 0..random.u8(..4) {
+                let ix = random.usize(..6);
+                let bytes = hostile(&mut random, ix, &mut numbers[ix]);
+                world.hear(StreamIx(ix as u16), &bytes);
+            }
+        }
+        for n in 0..6 {
+            let received = world.received(StreamIx(n));
+            // What is not made here may be numbered as its sender likes.
+            let is_made = |sent: &Sent| sent.pt() != 13;
+            let pairs = received.windows(2).filter(|pair| pair.iter().all(|(_, sent)| is_made(sent)));
+            for pair in pairs {
+                let ((_, before), (ms, after)) = (&pair[0], &pair[1]);
+                prop_assert_eq!(after.ssrc(), before.ssrc());
+                prop_assert_eq!(after.seq(), before.seq().wrapping_add(1), "{} at {}", n, ms);
+                let ticks = after.timestamp().wrapping_sub(before.timestamp()) as i32;
+                prop_assert!(ticks > 0, "{} at {}: {}", n, ms, ticks);
+            }
+        }
+    }
+}
+
+/// What the parties of [`codecs`] speak.
+const KINDS: [(u8, CodecKind); 6] = [
+    (0, CodecKind::Pcmu),
+    (9, CodecKind::G722),
+    (111, CodecKind::Opus),
+    (96, L16_48),
+    (8, CodecKind::Pcma),
+    (97, L16_8),
+];
+
+const L16_48: CodecKind = CodecKind::L16 {
+    rate_hz: 48_000,
+    channels: 2,
+};
+
+const L16_8: CodecKind = CodecKind::L16 {
+    rate_hz: 8_000,
+    channels: 1,
+};
+
+/// A room of four parties, and a call of two, each of which may send every codec there is.
+fn codecs() -> World {
+    let mut world = World::new(Timers::default());
+    for n in 0..6 {
+        let ix = world.add(n, Payload::Rtp, Privacy::Masked);
+        world.apply(Change::Remote(ix, remote(ix)));
+        let all = KINDS.iter().filter(|(_, kind)| has(*kind));
+        let hears = all.clone().map(|(pt, kind)| Heard {
+            pt: *pt,
+            codec: CodecConfig::new(*kind),
+        });
+        let (mut pt, mut kind) = KINDS[usize::from(n)];
+        if !has(kind) {
+            (pt, kind) = KINDS[0];
+        }
+        let spoken = Spoken {
+            pt,
+            codec: CodecConfig::new(kind),
+            ptime_ms: [20, 10, 60, 30, 20, 40][usize::from(n)],
+        };
+        let voice = Voice {
+            hears: hears.collect(),
+            speaks: Some(spoken),
+            playout: PlayoutBounds::default(),
+            idle: Idle::Nothing,
+        };
+        world.apply(Change::Voice(ix, Box::new(voice)));
+        let types = all.map(|(pt, kind)| known(*kind, *pt, Via::Decode));
+        world.apply(Change::PayloadTypes(ix, types.collect()));
+    }
+    seat(&mut world, &[0, 1, 2, 3].map(StreamIx));
+    for (from, to) in [(4, 5), (5, 4)] {
+        let (from, to) = (StreamIx(from), Some(StreamIx(to)));
+        world.apply(Change::Link { from, to });
+    }
+    world
+}
+
+fn has(kind: CodecKind) -> bool {
+    kind != CodecKind::Opus || cfg!(feature = "opus")
+}
+
+/// A packet that goes on, or does not.
+fn hostile(random: &mut fastrand::Rng, ix: usize, at: &mut (u16, u32, u32)) -> Vec<u8> {
+    let (seq, timestamp, ssrc) = at;
+    *seq = seq.wrapping_add(1);
+    *timestamp = timestamp.wrapping_add([160, 160, 960, 960, 160, 160][ix]);
+    match random.u8(..24) {
+        0 => *seq = random.u16(..),
+        1 => *timestamp = random.u32(..),
+        2 => *ssrc = random.u32(..3),
+        3 => *seq = seq.wrapping_add(random.u16(..3_100)),
+        4 => *timestamp = timestamp.wrapping_add(random.u32(..400_000)),
+        5 => *timestamp = timestamp.wrapping_sub(random.u32(..4_000)),
+        6 => *seq = seq.wrapping_sub(random.u16(..120)),
+        _ => {}
+    }
+    let pt = match random.u8(..8) {
+        0 => 13,
+        1 => KINDS[random.usize(..6)].0,
+        2 => random.u8(98..128),
+        _ => KINDS[ix].0,
+    };
+    let len = match random.u8(..8) {
+        0 => 0,
+        1 => random.usize(1..4),
+        2 => 1_472,
+        3 => random.usize(..1_472),
+        _ => [160, 160, 60, 1_440, 160, 320][ix],
+    };
+    let mut payload = vec![0; len];
+    match random.u8(..4) {
+        0 => payload.fill(random.u8(..)),
+        _ => payload.iter_mut().for_each(|octet| *octet = random.u8(..)),
+    }
+    rtp(pt, *seq, *timestamp, *ssrc, &payload)
 }
