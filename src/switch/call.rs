@@ -3,6 +3,7 @@
 //! Media state lives with the worker. One mutex per call guards this and is never held across an
 //! await.
 
+use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
 use super::dialogue::Dialogue;
@@ -43,6 +44,9 @@ pub struct CallState {
     pub history: Vec<Signal>,
     /// Signalling entries that no longer fitted.
     pub history_dropped: u32,
+    /// What was ordered to be played or stopped, in order: the number of the latest order, and that
+    /// of each stream.
+    pub orders: (u64, HashMap<StreamIx, u64>),
 }
 
 /// A call that is now part of another one.
@@ -69,6 +73,19 @@ impl CallState {
         let closed: Vec<StreamIx> = closed.collect();
         self.leases.retain(|(stream, _)| !closed.contains(stream));
         talk.listeners.retain(|listener| !listener.party.closed);
+    }
+
+    /// Numbers an order to play or to stop, which overtakes all before it on these streams.
+    pub fn order(&mut self, streams: impl Iterator<Item = StreamIx>) -> u64 {
+        let (latest, of_stream) = &mut self.orders;
+        *latest += 1;
+        of_stream.extend(streams.map(|stream| (stream, *latest)));
+        *latest
+    }
+
+    /// Whether a later order came for a stream.
+    pub fn is_overtaken(&self, order: u64, stream: StreamIx) -> bool {
+        self.orders.1.get(&stream).is_some_and(|at| *at > order)
     }
 
     /// Remembers what was signalled, for `why`.

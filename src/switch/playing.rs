@@ -27,7 +27,8 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::UnknownCall`], a selection that fits nobody, [`SwitchError::NoVoice`],
     /// [`SwitchError::Prompt`], [`SwitchError::Media`] for no sound or more than [`SEQUENCE_MAX`],
-    /// or an overloaded worker.
+    /// an overloaded worker, or [`SwitchError::NotPlaying`] where all were told something else
+    /// while the sound was loaded.
     pub async fn play(
         &self,
         call_id: &str,
@@ -53,7 +54,11 @@ impl Switch {
         playback: &Playback,
         (what, tag): (&'static str, &str),
     ) -> Result<Duration, SwitchError> {
-        let rates = self.with_call(call_id, |call| listeners(call, chosen(call)?))?;
+        let (key, order, rates) = self.with_call(call_id, |call| {
+            let rates = listeners(call, chosen(call)?)?;
+            let order = call.order(rates.iter().map(|(stream, _)| *stream));
+            Ok(((call.worker, call.key), order, rates))
+        })?;
         let mut loaded: HashMap<u32, Vec<Arc<Clip>>> = HashMap::new();
         for (_, rate_hz) in rates {
             if let Entry::Vacant(place) = loaded.entry(rate_hz) {
@@ -66,6 +71,9 @@ impl Switch {
         }
         // Meanwhile the call went on: who is there now, in whatever codec, hears it.
         self.with_call(call_id, |call| {
+            if (call.worker, call.key) != key {
+                return Err(SwitchError::UnknownCall); // it ended, and this is another one
+            }
             let any = loaded.values().next();
             let mut draft = call.dialogue.clone();
             let mut changes = Vec::new();
@@ -73,8 +81,13 @@ impl Switch {
             for party in &parties {
                 changes.extend(wake(&mut draft.parties[*party]));
             }
+            let mut listeners = listeners(call, parties)?;
+            listeners.retain(|(stream, _)| !call.is_overtaken(order, *stream));
+            if listeners.is_empty() {
+                return Err(SwitchError::NotPlaying);
+            }
             let mut begun = 0;
-            for (listener, rate_hz) in listeners(call, parties)? {
+            for (listener, rate_hz) in listeners {
                 let Some(clips) = loaded.get(&rate_hz).or(any) else {
                     continue;
                 };
@@ -112,6 +125,7 @@ impl Switch {
                 other => other,
             };
             let streams: Vec<StreamIx> = listeners?.into_iter().map(|(ix, _)| ix).collect();
+            call.order(streams.iter().copied());
             // The worker takes commands in order, so nothing lies between the two.
             let reply = self.registry.worker(call.worker).query(call.key)?;
             let stop = |stream: &StreamIx| Change::StopPlay {

@@ -39,6 +39,7 @@ impl Switch {
             // Of several lines of audio the first: samples go to one listener.
             let line = listeners(call, parties)?.into_iter().next();
             let (listener, _) = line.ok_or(SwitchError::NoVoice)?;
+            call.order(std::iter::once(listener));
             let play = Play {
                 gain: pushing.gain,
                 layer: pushing.layer,

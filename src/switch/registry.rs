@@ -391,6 +391,7 @@ fn new_call(worker: usize, key: CallKey) -> CallState {
         aliases: Vec::new(),
         history: Vec::new(),
         history_dropped: 0,
+        orders: Default::default(),
     }
 }
 
