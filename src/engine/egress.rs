@@ -72,6 +72,9 @@ pub(super) struct Egress {
     newest_at: Micros,
     /// Ticks between the latest two packets.
     step: u32,
+    /// Ticks by which timestamps were ahead of the wall clock after switches; given back at the
+    /// next one that leaves time.
+    lead: u32,
     clock_hz: u32,
     /// Packets and payload bytes for sender reports, modulo 2^32.
     packets: u32,
@@ -99,6 +102,7 @@ impl Egress {
             newest: RtpTimestamp(0),
             newest_at: Micros::ZERO,
             step: 0,
+            lead: 0,
             clock_hz: 0,
             packets: 0,
             octets: 0,
@@ -236,11 +240,26 @@ impl Egress {
             self.gap = true;
         }
         self.clock_hz = clock_hz;
-        self.own.unwrap_or_else(|| {
-            self.gap = true;
-            let elapsed = super::time::ticks(now.since(self.newest_at), clock_hz);
-            self.newest.plus(elapsed.max(self.step).max(ticks))
-        })
+        if let Some(own) = self.own {
+            return own;
+        }
+        self.gap = true;
+        let elapsed = super::time::ticks(now.since(self.newest_at), clock_hz);
+        let step = self.step.max(ticks);
+        self.newest.plus(self.leap(elapsed, step))
+    }
+
+    /// How far a switch takes the timestamp: as long as it took, and a packet's worth at least,
+    /// as two packets must not claim the same playout time. What that is too far is made up for,
+    /// so that the clock does not run away where sources take turns for ever.
+    fn leap(&mut self, elapsed: u32, least: u32) -> u32 {
+        let Some(spare) = elapsed.checked_sub(least) else {
+            self.lead = self.lead.saturating_add(least - elapsed);
+            return least;
+        };
+        let back = self.lead.min(spare);
+        self.lead -= back;
+        elapsed - back
     }
 
     fn next_own(&mut self, timestamp: RtpTimestamp, marker: bool) -> Outgoing {
@@ -347,8 +366,8 @@ impl Egress {
     #[cold]
     fn switch(&mut self, now: Micros, packet: &Incoming) {
         let elapsed = ticks(now.since(self.newest_at), self.clock_hz);
-        // At least one packet's worth: two packets must not claim the same playout time.
-        self.map(packet, self.newest.plus(elapsed.max(self.step)));
+        let leap = self.leap(elapsed, self.step);
+        self.map(packet, self.newest.plus(leap));
     }
 
     /// Maps `packet` to the next number and to `timestamp`.

@@ -476,6 +476,13 @@ impl Types {
         self.find(pt).copied()
     }
 
+    /// The party's own number for telephone-events at this clock.
+    pub(super) fn event(&self, clock_hz: u32) -> Option<u8> {
+        let mut known = self.known.iter();
+        let event = known.find(|known| known.event && known.clock_hz == clock_hz);
+        event.map(|event| event.pt)
+    }
+
     #[inline]
     fn find(&self, pt: u8) -> Option<&PayloadType> {
         self.known.iter().find(|known| known.pt == pt)

@@ -7,6 +7,8 @@
     reason = "shared by test programs that each use a part; test data is built from small counts"
 )]
 
+pub mod rooms;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -175,7 +175,12 @@ impl Call {
 
     /// The listener's numbers for a relayed packet; `None` if they would collide.
     #[inline]
-    fn number(&mut self, now: Micros, to: StreamIx, incoming: &Incoming) -> Option<Outgoing> {
+    pub(super) fn number(
+        &mut self,
+        now: Micros,
+        to: StreamIx,
+        incoming: &Incoming,
+    ) -> Option<Outgoing> {
         let random = &mut self.random;
         let sink = &mut self.streams[usize::from(to.0)];
         let masked = sink.is_masked();
@@ -208,6 +213,13 @@ impl Call {
         let kind = stream.types.describe(packet.header().pt);
         if stream.flags.silenced {
             hush(packet, &kind)?;
+        }
+        if let Some(to) = self.partner(ix) {
+            if let Some(passed) = self.pass_on(now, ix, to, packet) {
+                return passed;
+            }
+        } else {
+            self.note_unlike(now, ix, packet.header().pt);
         }
         if kind.event {
             return Err(DropReason::NotHeard); // nobody hears digits in a mix
@@ -243,7 +255,8 @@ impl Call {
         }
         let verdict = stream.refuse(reason);
         let in_sequence = !matches!(continuity, Continuity::Suspect | Continuity::Straggler);
-        if let Some(to) = stream.to
+        let linked = stream.to;
+        if let Some(to) = self.partner(ix).or(linked)
             && in_sequence
         {
             self.streams[usize::from(to.0)]

@@ -125,6 +125,7 @@ impl Call {
 
     pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
         self.stop_play(now, ix.into(), None)?;
+        self.quit_bridge(now, ix);
         self.fall_silent(ix)?;
         let flags = &mut self.open_stream(ix)?.flags;
         flags.closed = true;

@@ -20,7 +20,7 @@ pub const HAND_BACK_US_MAX: u64 = 5_000_000;
 
 /// Audio shorter than this may be left out where packets are relayed again: it is less than the
 /// shortest pitch period and a half, so that nothing could shorten it.
-const REST_US: u64 = 4_000;
+pub(super) const REST_US: u64 = 4_000;
 
 /// How much lower several branches are mixed than one: 3 dB.
 static SEVERAL: LazyLock<Gain> = LazyLock::new(|| Gain::from_db(-3.0));

@@ -23,6 +23,7 @@ mod change;
 mod echo;
 mod fork;
 mod opaque;
+mod pair;
 mod play;
 mod rtcp;
 mod tap;

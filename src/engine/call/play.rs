@@ -38,6 +38,8 @@ impl Call {
                 spoken.codec.pcm_hz()
             }
             Listener::Bridge(ix) => {
+                // Where nothing was mixed until now, there is no rate yet.
+                self.mix_pair(now, ix);
                 let bridge = self.bridge_at(ix);
                 bridge.ok_or(ChangeError::UnknownBridge(ix))?.rate_hz()
             }
@@ -51,6 +53,7 @@ impl Call {
         }
         let player = Player::new(play, rate_hz).ok_or(refused)?;
         if let Listener::Leg(ix) = listener {
+            self.mix_pair_of(now, ix);
             self.open_mouth(now, ix)?;
         }
         self.players_of(listener).ok_or(refused)?.start(player);

@@ -69,9 +69,10 @@ impl Call {
             self.recount_listeners(bridge);
             self.reshape(bridge);
             self.tell_ended(now, bridge.into());
-            if self.voice_of(ix)?.config.speaks.is_some() {
+            if self.voice_of(ix)?.config.speaks.is_some() && !self.passes_packets(bridge) {
                 self.open_mouth(now, ix)?;
             }
+            self.settle_pair(now, bridge);
         }
         self.tell_ended(now, ix.into());
         Ok(())
@@ -85,6 +86,10 @@ impl Call {
         config: BridgeConfig,
     ) -> Result<(), ChangeError> {
         self.check_bridge(ix, &config)?;
+        if self.keeps_passing(ix, &config) {
+            return Ok(());
+        }
+        self.mix_pair(now, ix);
         for member in &config.members {
             self.open_mouth(now, member.stream)?.enter_bridge();
             let voice = self.voice_of(member.stream)?;
@@ -115,11 +120,12 @@ impl Call {
         bridge.configure(config);
         self.reshape(ix);
         self.tell_ended(now, ix.into());
+        self.settle_pair(now, ix);
         Ok(())
     }
 
     /// A leg is no member of a bridge any more.
-    fn leave(&mut self, now: Micros, ix: BridgeIx, leg: usize) {
+    pub(super) fn leave(&mut self, now: Micros, ix: BridgeIx, leg: usize) {
         let bridge = self.bridges.get_mut(usize::from(ix.0));
         let mut bridge = bridge.and_then(|bridge| bridge.as_deref_mut());
         let left = self.streams[leg].ix;
@@ -633,9 +639,13 @@ impl Call {
         if reached {
             bridge.players.sent();
         }
+        let pair = bridge.plain_pair().is_some();
         self.bridges[ix] = Some(bridge);
         if let Ok(ix) = u8::try_from(ix) {
             self.tell_ended(now, BridgeIx(ix).into());
+            if pair {
+                self.settle_pair(now, BridgeIx(ix));
+            }
         }
     }
 
@@ -785,7 +795,7 @@ pub(super) fn room<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [
 }
 
 /// Time passes in which a leg is sent nothing of its own.
-fn pass_over(egress: &mut Egress, ticks: u32) {
+pub(super) fn pass_over(egress: &mut Egress, ticks: u32) {
     if ticks > 0 {
         egress.pause(ticks);
     }

@@ -498,6 +498,11 @@ impl<V: Voice> Playout<V> {
         self.config.max_ms = DELAY_MS_MAX;
     }
 
+    /// Bounds of the delay from now on, in milliseconds; the lower one stays.
+    pub fn bound(&mut self, max_ms: u16, fixed_ms: Option<u16>) {
+        (self.config.max_ms, self.config.fixed_ms) = (max_ms, fixed_ms);
+    }
+
     /// Audio that waits, in microseconds; packets not decoded yet count as long as the last one.
     #[must_use]
     pub fn pending_us(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Legs that hear each other: one sum per frame, and for each listener that sum without itself.
 
+mod pair;
 #[cfg(test)]
 #[allow(
     clippy::cast_possible_truncation,
@@ -8,6 +9,8 @@
 mod tests;
 
 use smallvec::SmallVec;
+
+pub(in crate::engine) use self::pair::Pair;
 
 use super::api::{BridgeConfig, Edge, Member};
 use super::common::{COMMONS_MAX, Common};
@@ -51,6 +54,10 @@ pub(in crate::engine) struct Bridge {
     common_pcm: Vec<i16>,
     is_mixed: bool,
     commons: SmallVec<[Box<Common>; 1]>,
+    /// Whether packets pass as they are.
+    pub(in crate::engine) pair: Pair,
+    /// They do not before this moment.
+    pub(in crate::engine) mixes_until: Micros,
     /// What everybody is played who listens: one more talker, whom nobody mutes.
     pub(in crate::engine) players: Players,
     /// What they play in this frame, if there is anything.
@@ -105,6 +112,8 @@ impl Bridge {
             common_pcm: Vec::new(),
             is_mixed: false,
             commons: SmallVec::new(),
+            pair: Pair::default(),
+            mixes_until: Micros::ZERO,
             players: Players::new(),
             played: false,
             played_pcm: Vec::new(),

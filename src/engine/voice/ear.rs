@@ -1,6 +1,6 @@
 //! What a party says, as samples.
 
-use super::api::Voice;
+use super::api::{PlayoutBounds, Voice};
 use crate::audio::codec::Decoder;
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig, PlayoutStats, Pulled};
 use crate::engine::time::Micros;
@@ -18,6 +18,8 @@ pub(in crate::engine) struct Ear {
     playout: Playout,
     rate_hz: u32,
     made_at: Micros,
+    /// It plays its first packet at once, and from then on as these bounds say.
+    begins_at_once: Option<PlayoutBounds>,
 }
 
 impl Ear {
@@ -47,6 +49,7 @@ impl Ear {
             playout,
             rate_hz,
             made_at: now,
+            begins_at_once: None,
         })
     }
 
@@ -66,7 +69,18 @@ impl Ear {
 
     /// One frame; `false`: there is nothing to hear.
     pub(in crate::engine) fn pull(&mut self, now: Micros, pcm: &mut [i16]) -> bool {
-        self.playout.pull(now, pcm) != Pulled::Idle
+        let heard = self.playout.pull(now, pcm) != Pulled::Idle;
+        if heard && let Some(bounds) = self.begins_at_once.take() {
+            self.take_time(&bounds);
+        }
+        heard
+    }
+
+    /// What comes first is played at once, as its listener heard the packet before it already; the
+    /// delay that the network asks for grows afterwards.
+    pub(in crate::engine) fn begin_at_once(&mut self, bounds: PlayoutBounds) {
+        self.playout.hurry();
+        self.begins_at_once = Some(bounds);
     }
 
     /// What was said so far was not for those who will listen.
@@ -77,6 +91,11 @@ impl Ear {
     /// Plays what is there as fast as it can without harm, and then with no delay at all.
     pub(in crate::engine) fn hurry(&mut self) {
         self.playout.hurry();
+    }
+
+    /// No hurry any more: what comes waits as these bounds say.
+    pub(in crate::engine) fn take_time(&mut self, bounds: &PlayoutBounds) {
+        self.playout.bound(bounds.max_ms, bounds.fixed_ms);
     }
 
     /// Audio that came and was not pulled, in microseconds.

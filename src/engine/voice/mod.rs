@@ -15,7 +15,7 @@ mod push;
 mod source;
 
 pub use api::*;
-pub(super) use bridge::{Bridge, convert};
+pub(super) use bridge::{Bridge, Pair, convert};
 pub use ear::EAR_LIFE_US_MIN;
 pub(super) use ear::{Ear, is_noise, rate_of};
 pub(super) use idle::Filler;

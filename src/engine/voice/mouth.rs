@@ -221,6 +221,11 @@ impl Mouth {
             && self.players.are_at_rest()
     }
 
+    /// Whether nothing is played, nor is what was ducked still rising.
+    pub(in crate::engine) fn is_bare(&self) -> bool {
+        self.players.are_at_rest()
+    }
+
     pub(in crate::engine) fn codec(&self) -> CodecConfig {
         self.codec
     }
