@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::SwitchError;
+use super::bridges::Bridges;
 use super::listener::Listener;
+use super::mesh::Mesh;
 use super::party::{Gates, Party};
 use super::request::{CodecPolicy, Mux, Participants};
-use crate::engine::{Payload, Privacy, Remote};
+use crate::engine::{Payload, Privacy, Remote, StreamIx};
 use crate::wire::sdp::{Codec, CodecFilter, Media, PtMap};
 
 /// Most parties of a call, those that hunting has tried and deleted included.
@@ -30,6 +32,10 @@ pub struct Dialogue {
     pub gates: Gates,
     /// Parties that only listen, in order of their coming.
     pub listeners: Vec<Listener>,
+    /// Who is mixed with whom.
+    pub bridges: Bridges,
+    /// Who hears whom by subscription; the bridges without a name follow from it.
+    pub mesh: Arc<Mesh>,
 }
 
 impl Dialogue {
@@ -182,9 +188,28 @@ impl Dialogue {
         (others > 0).then_some(branch)
     }
 
+    /// The published party that a `delete` by this From-tag is about, while others live on;
+    /// `None`: the whole call. `Some(None)`: it is gone already.
+    pub fn lone_publisher(&self, from_tag: Option<&str>) -> Option<Option<usize>> {
+        let tag = from_tag?;
+        let others = |leaver: usize| self.open_parties().any(|(ix, _)| ix != leaver);
+        if let Some(open) = self.party_by_tag(tag) {
+            let leaves = self.parties[open].published && others(open);
+            return leaves.then_some(Some(open));
+        }
+        let mut gone = self
+            .parties
+            .iter()
+            .filter(|p| p.published && p.has_tag(tag));
+        gone.next().map(|_| None)
+    }
+
     /// A branch is gone: its offerer talks with the latest one left.
     pub fn forget(&mut self, branch: usize) {
         self.parties[branch].closed = true;
+        let streams: Vec<StreamIx> = self.parties[branch].streams().collect();
+        self.bridges.take_out(&streams);
+        Arc::make_mut(&mut self.mesh).forget(&streams);
         self.offers
             .retain(|o| o.offerer != branch && o.answerer != branch);
         self.agreements.retain(|a| !a.is_of(branch));

@@ -41,6 +41,9 @@ pub enum SwitchError {
     /// A tag is in both of two calls that should become one.
     #[error("Failed to merge two calls into one (tag collision)")]
     TagCollision,
+    /// The second of two calls that should become one has, or had, bridges of its own.
+    #[error("Not supported: a call with bridges cannot become part of another")]
+    MergesBridges,
     /// No `m=` line of the one party goes with one of the other.
     #[error("No media of the two parties can be connected")]
     NothingToConnect,
@@ -136,6 +139,35 @@ pub enum SwitchError {
     /// The engine did not take what the SDP asks for.
     #[error("Cannot set up this media: {0}")]
     Media(#[source] crate::engine::ChangeError),
+    /// No open party has this tag.
+    #[error("No party of the call has the tag '{0}'")]
+    UnknownMember(Box<str>),
+    /// A party whose audio cannot be mixed.
+    #[error(
+        "Party '{0}' cannot be mixed: plain RTP audio and a codec that can be encoded are needed"
+    )]
+    NoVoiceOf(Box<str>),
+    /// A party is named twice in one bridge.
+    #[error("Party '{0}' is twice in this bridge")]
+    MemberTwice(Box<str>),
+    /// An edge is between others than members of its bridge.
+    #[error("Party '{0}' is not in this bridge")]
+    NotMember(Box<str>),
+    /// A party cannot hear itself.
+    #[error("Party '{0}' cannot hear itself")]
+    HearsItself(Box<str>),
+    /// The call has as many bridges as a call may have.
+    #[error("Too many bridges in one call (at most {max})")]
+    TooManyBridges {
+        /// [`BRIDGES_MAX`](crate::engine::BRIDGES_MAX).
+        max: usize,
+    },
+    /// A bridge has as many exceptions as a bridge may have.
+    #[error("Too many exceptions from who hears whom in one bridge (at most {max})")]
+    TooManyEdges {
+        /// [`EDGES_MAX`](crate::engine::EDGES_MAX).
+        max: usize,
+    },
     /// Nobody who was selected can be played to.
     #[error("No audio that can be played to: plain RTP and a codec that can be encoded are needed")]
     NoVoice,

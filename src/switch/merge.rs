@@ -21,9 +21,9 @@ impl Dialogue {
     /// and agreed on.
     ///
     /// # Errors
-    /// [`SwitchError::TagCollision`], [`SwitchError::TooManyParties`],
-    /// [`SwitchError::TooManyListeners`] or [`SwitchError::TooManyStreams`]; nothing has changed
-    /// then.
+    /// [`SwitchError::TagCollision`], [`SwitchError::MergesBridges`],
+    /// [`SwitchError::TooManyParties`], [`SwitchError::TooManyListeners`] or
+    /// [`SwitchError::TooManyStreams`]; nothing has changed then.
     pub(super) fn absorb(&mut self, other: &Self) -> Result<Offset, SwitchError> {
         let listening = other.listeners.iter().map(|listener| &listener.party);
         let parties = other.parties.iter().chain(listening);
@@ -33,6 +33,9 @@ impl Dialogue {
             .any(|tag| is_taken(tag))
         {
             return Err(SwitchError::TagCollision);
+        }
+        if other.bridges.were_used() {
+            return Err(SwitchError::MergesBridges);
         }
         let listeners = self.open_listeners().count() + other.open_listeners().count();
         if listeners > LISTENERS_MAX {

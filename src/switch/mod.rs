@@ -4,6 +4,7 @@
 //! calls, negotiates SDP, opens and frees ports, places calls onto workers and talks to them by
 //! bounded queues, so that a slow command can never delay a packet.
 
+mod bridges;
 mod call;
 mod connect;
 mod dialogue;
@@ -12,6 +13,7 @@ mod hold;
 mod lifecycle;
 mod listener;
 mod merge;
+mod mesh;
 mod negotiate;
 mod party;
 mod playing;
@@ -28,12 +30,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+pub use bridges::{BridgeEdge, BridgeMember, BridgeRequest, Bridges};
 pub use call::{CallState, Signal};
 pub use connect::Connection;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use hold::{Hold, HoldMusic, MusicSource};
 pub use listener::{LISTENERS_MAX, Listener, Subscription};
+pub use mesh::{Mesh, MeshRequest, MeshTalker};
 pub use party::{EchoSide, Gates, LegMedia, MaskedOrigin, Party};
 pub use registry::WorkerPort;
 pub use request::{
@@ -133,6 +137,18 @@ impl Switch {
         self.counted(result)
     }
 
+    /// Answers the offer of a party that comes alone (`from_tag`); creates the call if it is new.
+    /// It hears nobody until it is played to, bridged or meshed.
+    ///
+    /// # Errors
+    /// Any [`SwitchError`]; a refused offer leaves an existing call as it was, and no new one.
+    pub fn publish(self: &Arc<Self>, n: &Negotiation<'_>) -> Result<Negotiated, SwitchError> {
+        let result = self.with_call_or_new(n.call_id, |call| {
+            self.negotiate(call, n, "publish", negotiate::publish)
+        });
+        self.counted(result)
+    }
+
     /// Blocks, silences or frees what the selected parties send.
     ///
     /// # Errors
@@ -216,11 +232,13 @@ impl Switch {
             if talk.branch_was_closed(via_branch) {
                 return Ok(true); // asked again
             }
-            let Some(branch) = talk.lone_branch(to_tag, via_branch) else {
-                return Ok(false);
-            };
-            self.close_branch(call, branch)?;
-            Ok(true)
+            let publisher = talk.lone_publisher(from_tag);
+            let branch = talk.lone_branch(to_tag, via_branch).map(Some);
+            match branch.or(publisher) {
+                None => Ok(false),
+                Some(None) => Ok(true), // asked again
+                Some(Some(leaver)) => self.close_branch(call, leaver).map(|()| true),
+            }
         })?;
         if branch_only {
             return Ok(None);

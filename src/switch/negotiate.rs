@@ -14,6 +14,7 @@ pub(super) mod listeners;
 mod media;
 mod mux;
 mod privacy;
+mod publish;
 mod rewrite;
 mod voices;
 
@@ -32,6 +33,7 @@ use media::{
 use mux::{agreed_mux, set_mux};
 use privacy::settle_privacy;
 pub(super) use privacy::unite_privacy;
+pub(super) use publish::publish;
 use rewrite::{rewrite_line, write};
 pub(super) use voices::wake;
 
@@ -297,12 +299,16 @@ fn roles(
     let known = draft.party_by_tag(n.from_tag);
     let offerer = match known.or_else(|| draft.offerer_of_offer(n.to_tag, n.via_branch)) {
         Some(known) => known,
-        None => add_party(desk, draft, &desk.site.interface_name(near.as_deref())?)?,
+        None => {
+            let interface = desk.site.interface_name(near.as_deref())?;
+            add_party(desk, draft, &interface, PARTIES_MAX)?
+        }
     };
     let answerer = match draft.answerer_of_offer(offerer, n.to_tag, n.via_branch) {
         Some(known) => known,
         None => {
-            let new = add_party(desk, draft, &desk.site.interface_name(far.as_deref())?)?;
+            let interface = desk.site.interface_name(far.as_deref())?;
+            let new = add_party(desk, draft, &interface, PARTIES_MAX)?;
             draft.parties[new].peer = Some(offerer);
             draft.parties[new].via_branch = n.via_branch.map(Into::into);
             new
@@ -435,12 +441,17 @@ fn set_early_policy(draft: &mut Dialogue, plan: &mut Plan, offerer: usize, optio
     }
 }
 
-fn add_party(desk: &Desk<'_>, draft: &mut Dialogue, interface: &str) -> Result<usize, SwitchError> {
+fn add_party(
+    desk: &Desk<'_>,
+    draft: &mut Dialogue,
+    interface: &str,
+    max: usize,
+) -> Result<usize, SwitchError> {
     let ix = draft.parties.len();
-    if ix >= PARTIES_MAX {
-        return Err(SwitchError::TooManyParties { max: PARTIES_MAX });
+    if ix >= max {
+        return Err(SwitchError::TooManyParties { max });
     }
-    let leg = LegIx(u16::try_from(ix).expect("PARTIES_MAX fits"));
+    let leg = LegIx(u16::try_from(ix).expect("at most STREAMS_MAX"));
     let mut party = Party::new(leg, interface, desk.wall);
     party.gates = draft.gates;
     draft.parties.push(party);

@@ -1,5 +1,6 @@
 //! The parties of a call, their `m=` lines, and what they may send.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,6 +37,8 @@ pub struct Party {
     pub has_sdp: bool,
     /// Closed by a `delete` of its branch.
     pub closed: bool,
+    /// It came alone: its offer was answered by the switch.
+    pub published: bool,
     /// What it may send.
     pub gates: Gates,
     /// Its `m=` lines.
@@ -82,6 +85,7 @@ impl Party {
             peer: None,
             has_sdp: false,
             closed: false,
+            published: false,
             medias: Vec::new(),
             interface: interface.into(),
             origin: MaskedOrigin::default(),
@@ -162,6 +166,22 @@ pub struct MaskedOrigin {
     pub version: u64,
     /// Hash of the latest text.
     pub text: u64,
+}
+
+impl MaskedOrigin {
+    /// Id and version of what a party is told; `text` is all that it is told besides.
+    pub fn next(&mut self, text: &str, random: impl FnOnce() -> u64) -> (u64, u64) {
+        if self.session_id == 0 {
+            self.session_id = random() >> 2;
+        }
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let text = hasher.finish();
+        if self.version == 0 || self.text != text {
+            (self.version, self.text) = (self.version + 1, text);
+        }
+        (self.session_id, self.version)
+    }
 }
 
 /// One `m=` line of one party.

@@ -1,7 +1,5 @@
 //! The SDP a party is told.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use super::Desk;
 use super::addresses::told_address;
 use crate::engine::Privacy;
@@ -75,31 +73,19 @@ pub(super) fn write(
     };
     let mut out = String::with_capacity(SDP_LEN_TYPICAL);
     if privacy == Privacy::Masked {
-        let own = &mut party.origin;
-        if own.session_id == 0 {
-            own.session_id = desk.site.random() >> 2;
-        }
         let as_of = |session_id, version| OriginPolicy::Masked {
             session_id,
             version,
             address,
         };
-        rewrite.origin = as_of(own.session_id, 0);
+        rewrite.origin = as_of(0, 0);
         description.write(&rewrite, &mut out);
-        let text = hash(&std::mem::take(&mut out));
-        if own.version == 0 || own.text != text {
-            (own.version, own.text) = (own.version + 1, text);
-        }
-        rewrite.origin = as_of(own.session_id, own.version);
+        let text = std::mem::take(&mut out);
+        let (id, version) = party.origin.next(&text, || desk.site.random());
+        rewrite.origin = as_of(id, version);
     }
     description.write(&rewrite, &mut out);
     out
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// An answer with two codecs fits without growing.
