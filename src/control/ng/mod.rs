@@ -12,6 +12,7 @@ mod connect;
 pub mod cookie;
 pub mod doors;
 pub mod flags;
+pub mod mesh;
 mod moh;
 mod reply;
 pub mod request;

@@ -15,6 +15,7 @@ use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
 use super::flags::{self, Flag, Key, Name, RtppFlags, Word};
+use super::mesh::MeshKeys;
 
 /// Longest call-id in bytes.
 pub const CALL_ID_MAX: usize = 512;
@@ -345,6 +346,8 @@ pub struct Request<'a> {
     pub moh: Option<HoldMusic>,
     /// `supports: load limit`: the client knows that result.
     pub supports_load_limit: bool,
+    /// Keys of `mesh`.
+    pub mesh: MeshKeys<'a>,
     /// Flags without a value.
     pub flags: Flags,
     ignored: Names,
@@ -527,6 +530,14 @@ impl<'a> Request<'a> {
         self.ignored.add(name.as_bytes());
     }
 
+    /// A flag of `mesh`, which other verbs do not honour.
+    pub(super) fn mesh_flag(&mut self, name: &str, set: impl FnOnce(&mut MeshKeys<'a>)) {
+        match self.command {
+            Command::Mesh => set(&mut self.mesh),
+            _ => self.ignore(name),
+        }
+    }
+
     /// Names of keys, flags and values we know and do not honour: printable ASCII, at most
     /// [`WARNING_NAMES_MAX`] of [`WARNING_NAME_MAX`] bytes.
     pub fn ignored(&self) -> &[String] {
@@ -599,6 +610,7 @@ impl<'a> Request<'a> {
             start_pos_ms: None,
             moh: None,
             supports_load_limit: false,
+            mesh: MeshKeys::default(),
             flags: Flags::default(),
             ignored: Names::default(),
             unknown: Names::default(),
@@ -736,6 +748,10 @@ impl<'a> Reader<'a> {
             Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
             Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
             Key::Moh => super::moh::read(request, &value),
+            Key::Calls | Key::Tags | Key::Loudest if request.command != Command::Mesh => false,
+            Key::Calls => put(&mut request.mesh.calls, Some(value)),
+            Key::Tags => put(&mut request.mesh.tags, Some(value)),
+            Key::Loudest => put(&mut request.mesh.loudest, Some(value)),
             Key::NoOp | Key::Command => true,
             Key::IgnoredUnlessOff => is_off(value),
             Key::Ignored | Key::Flags | Key::RtppFlags | Key::Codec => false,

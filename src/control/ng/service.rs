@@ -249,6 +249,8 @@ impl NgService {
         match r.command {
             Command::Ping => Ok(Value::dict().with("result", "pong")),
             Command::Offer | Command::Answer => self.negotiate(r, &call_id),
+            Command::Publish => self.publish(r, &call_id),
+            Command::Mesh => self.mesh(r),
             Command::Delete => self.delete(r, &call_id).await,
             Command::Query => {
                 let snapshot = self.switch.query(&call_id).await?;
