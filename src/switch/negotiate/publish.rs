@@ -52,7 +52,7 @@ pub(in crate::switch) fn publish(
             ));
         }
         // As if it had come with port 0.
-        let mut taken = media.without_text();
+        let mut taken = media.clone();
         if accepted.is_empty() {
             (taken.port, taken.bundle_only) = (0, false);
         }
