@@ -1,5 +1,9 @@
 //! Conferences, asked of the whole process by ng: every voice is a tone, found again by Goertzel
 //! in what the others received.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "test signals are far inside every range"
+)]
 
 mod support;
 

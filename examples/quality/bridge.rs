@@ -137,6 +137,8 @@ impl Room {
         };
         let bridge = BridgeConfig {
             members: (0..parties).map(member).collect(),
+            // Two who may both be heard would be relayed; only one of them talks.
+            loudest: u8::from(parties == 2),
             ..BridgeConfig::default()
         };
         room.apply(Change::Bridge(BridgeIx(0), Box::new(bridge)))?;

@@ -100,9 +100,47 @@ pub(crate) fn only_payload_type(reply: &Value, kind: CodecKind) -> Result<u8> {
     Ok(payload_type)
 }
 
+/// A participant at `at` comes alone, with PCMU.
+pub(crate) fn publish(call_id: &str, tag: &str, at: SocketAddrV4) -> Request {
+    Request::new("publish")
+        .text("call-id", call_id)
+        .text("from-tag", tag)
+        .text(
+            "sdp",
+            &sdp::audio(at, &[(0, "PCMU/8000")], "a=ptime:20\r\n"),
+        )
+}
+
+/// Everybody in the call hears everybody else, or the loudest of them.
+pub(crate) fn mesh_all(call_id: &str, loudest: Option<u8>) -> Request {
+    let request = Request::new("mesh")
+        .list("calls", &[call_id])
+        .list("flags", &["all"]);
+    match loudest {
+        Some(loudest) => request.text("loudest", &loudest.to_string()),
+        None => request,
+    }
+}
+
+/// A file is played to everybody in the call for an hour.
+pub(crate) fn play_all(call_id: &str, file: &str) -> Request {
+    Request::new("play media")
+        .text("call-id", call_id)
+        .list("flags", &["all"])
+        .text("file", file)
+        .text("repeat-duration", "3600000")
+}
+
 /// The call is over.
 pub(crate) fn delete(call_id: &str) -> Request {
     request("delete", call_id)
+}
+
+/// The whole call is over, whoever is in it; no statistics of hundreds, please.
+pub(crate) fn delete_all(call_id: &str) -> Request {
+    Request::new("delete")
+        .text("call-id", call_id)
+        .list("flags", &["fast"])
 }
 
 /// How the call stands.

@@ -8,10 +8,10 @@ use super::generator::{Generator, Paced, Parties, Plan, Traffic};
 use super::process::{self, Division, Subject, Switch, Usage};
 use super::{calls, rounded, shown};
 use crate::audio::codec::CodecKind;
-use crate::tools::ng_client::{NgClient, accepted};
+use crate::tools::ng_client::{NgClient, Request, accepted};
 
 /// Requests in flight while calls are set up; not measured here.
-const SETUP_LANES: usize = 32;
+pub(super) const SETUP_LANES: usize = 32;
 
 /// Beyond this the generator itself was too late for its latencies to be believed.
 const LAG_MAX_US: f64 = 5_000.0;
@@ -53,7 +53,9 @@ pub(super) struct Seen<T> {
     pub(super) used: Usage,
     rss_kb: Rss,
     confined: Option<bool>,
-    calls: u32,
+    /// What `/metrics` said before the traffic and after it.
+    pub(super) metrics: [Option<String>; 2],
+    units: u32,
 }
 
 /// Resident memory of the switch in kB.
@@ -64,6 +66,48 @@ struct Rss {
     loaded: Option<u64>,
 }
 
+/// What is set up in a switch before packets flow.
+pub(super) trait Scene {
+    /// A small one, before anything is measured: what is created once must not be billed to the
+    /// thousand.
+    fn rehearse(&self, client: &mut NgClient) -> Result<()>;
+
+    /// Returns where each party has to send.
+    fn set_up(&self, client: &mut NgClient) -> Result<Vec<Outlet>>;
+
+    /// The same where there is no switch.
+    fn directly(&self) -> Vec<Outlet>;
+
+    /// Ends all calls.
+    fn tear_down(&self, client: &mut NgClient) -> Result<()>;
+}
+
+/// Calls of two, with their names.
+struct Calls<'a> {
+    load: Load<'a>,
+    names: Names,
+}
+
+impl Scene for Calls<'_> {
+    fn rehearse(&self, client: &mut NgClient) -> Result<()> {
+        let one = Names::new(1);
+        self.load.set_up(client, &one)?;
+        tear_down(client, &one)
+    }
+
+    fn set_up(&self, client: &mut NgClient) -> Result<Vec<Outlet>> {
+        self.load.set_up(client, &self.names)
+    }
+
+    fn directly(&self) -> Vec<Outlet> {
+        self.load.directly()
+    }
+
+    fn tear_down(&self, client: &mut NgClient) -> Result<()> {
+        tear_down(client, &self.names)
+    }
+}
+
 impl Load<'_> {
     /// One run of one subject, from its start to its end.
     pub(super) fn run<T: Traffic>(
@@ -72,50 +116,16 @@ impl Load<'_> {
         division: &Division,
         traffic: impl FnOnce(&[SocketAddrV4], &[Outlet]) -> Result<T>,
     ) -> Result<Seen<T>> {
-        let switch = Switch::start(subject, division)?;
-        let pid = switch.as_ref().and_then(|s| s.pid);
-        let names = Names::new(self.calls);
-        let mut client = switch
-            .as_ref()
-            .map(|s| NgClient::connect(s.ng))
-            .transpose()?;
-        if let Some(client) = &mut client {
-            // The first call creates what is created once; it must not be billed to the thousand.
-            let one = Names::new(1);
-            self.set_up(client, &one)?;
-            tear_down(client, &one)?;
-        }
-        let idle = pid.and_then(process::rss_kb);
-        let outlets = match &mut client {
-            Some(client) => self.set_up(client, &names)?,
-            None => self.directly(),
+        let scene = Calls {
+            load: *self,
+            names: Names::new(self.calls),
         };
-        let set_up = pid.and_then(process::rss_kb);
-        let to: Vec<_> = outlets.iter().map(|outlet| outlet.to).collect();
-        let mut usage = Vec::with_capacity(2);
-        let generator = Generator::new(self.parties, &to, traffic(&to, &outlets)?)?;
-        let (paced, traffic) = generator.run(self.plan, || usage.push(Usage::now(pid)))?;
-        // After the load: a switch that touches memory only when media flows must not look smaller.
-        let loaded = pid.and_then(process::rss_kb);
-        let confined = switch
-            .as_ref()
-            .and_then(|s| s.is_confined_to(division.switch));
-        if let Some(client) = &mut client {
-            tear_down(client, &names)?;
-        }
-        ensure!(paced.sent > 0 && usage.len() == 2, "nothing was sent");
-        Ok(Seen {
-            traffic,
-            paced,
-            used: usage[1].since(&usage[0]),
-            rss_kb: Rss {
-                idle,
-                set_up,
-                loaded,
-            },
-            confined,
-            calls: self.calls,
-        })
+        let stage = Stage {
+            parties: self.parties,
+            plan: self.plan,
+            units: self.calls,
+        };
+        stage.run(&scene, subject, division, traffic)
     }
 
     /// Without a switch everybody sends to the other party of the call.
@@ -187,6 +197,70 @@ impl Load<'_> {
     }
 }
 
+/// Who sends and for how long; `units` of something are set up (calls, participants).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stage<'a> {
+    pub(super) parties: &'a Parties,
+    pub(super) plan: Plan,
+    pub(super) units: u32,
+}
+
+impl Stage<'_> {
+    /// One run of one subject, from its start to its end.
+    pub(super) fn run<T: Traffic>(
+        &self,
+        scene: &impl Scene,
+        subject: &Subject,
+        division: &Division,
+        traffic: impl FnOnce(&[SocketAddrV4], &[Outlet]) -> Result<T>,
+    ) -> Result<Seen<T>> {
+        let switch = Switch::start(subject, division)?;
+        let pid = switch.as_ref().and_then(|s| s.pid);
+        let mut client = switch
+            .as_ref()
+            .map(|s| NgClient::connect(s.ng))
+            .transpose()?;
+        if let Some(client) = &mut client {
+            scene.rehearse(client)?;
+        }
+        let idle = pid.and_then(process::rss_kb);
+        let outlets = match &mut client {
+            Some(client) => scene.set_up(client)?,
+            None => scene.directly(),
+        };
+        let set_up = pid.and_then(process::rss_kb);
+        let to: Vec<_> = outlets.iter().map(|outlet| outlet.to).collect();
+        let metrics = || switch.as_ref().and_then(Switch::metrics);
+        let before = metrics();
+        let mut usage = Vec::with_capacity(2);
+        let generator = Generator::new(self.parties, &to, traffic(&to, &outlets)?)?;
+        let (paced, traffic) = generator.run(self.plan, || usage.push(Usage::now(pid)))?;
+        // After the load: a switch that touches memory only when media flows must not look smaller.
+        let loaded = pid.and_then(process::rss_kb);
+        let confined = switch
+            .as_ref()
+            .and_then(|s| s.is_confined_to(division.switch));
+        let metrics = [before, metrics()];
+        if let Some(client) = &mut client {
+            scene.tear_down(client)?;
+        }
+        ensure!(paced.sent > 0 && usage.len() == 2, "nothing was sent");
+        Ok(Seen {
+            traffic,
+            paced,
+            used: usage[1].since(&usage[0]),
+            rss_kb: Rss {
+                idle,
+                set_up,
+                loaded,
+            },
+            confined,
+            metrics,
+            units: self.units,
+        })
+    }
+}
+
 impl<T> Seen<T> {
     /// What the switch, the machine and the generator used, `packets` having come out of the
     /// switch, for a run's result.
@@ -203,12 +277,13 @@ impl<T> Seen<T> {
         } = self.rss_kb;
         let per_call = |rss: Option<u64>| {
             Some(rounded(
-                rss?.saturating_sub(idle?) as f64 / f64::from(self.calls),
+                rss?.saturating_sub(idle?) as f64 / f64::from(self.units),
             ))
         };
         result["rss_kb_per_call"] = json!(per_call(loaded));
         result["rss_kb_per_call_before_media"] = json!(per_call(set_up));
         result["rss_idle_kb"] = json!(idle);
+        result["rss_loaded_kb"] = json!(loaded);
         result["confined_to_one_cpu"] = json!(self.confined);
         result
     }
@@ -276,13 +351,13 @@ pub(super) fn merge(mut result: Value, more: Value) -> Value {
 }
 
 /// The call ids of one run.
-struct Names {
+pub(super) struct Names {
     prefix: String,
     count: usize,
 }
 
 impl Names {
-    fn new(calls: u32) -> Self {
+    pub(super) fn new(calls: u32) -> Self {
         let prefix = format!("bench-{:x}-{:x}", std::process::id(), fastrand::u32(..));
         Self {
             prefix,
@@ -290,12 +365,21 @@ impl Names {
         }
     }
 
-    fn call_id(&self, call: usize) -> String {
+    pub(super) fn call_id(&self, call: usize) -> String {
         format!("{}-{call}", self.prefix)
     }
 }
 
 fn tear_down(client: &mut NgClient, names: &Names) -> Result<()> {
+    each_call(client, names, calls::delete)
+}
+
+/// Sends a request for every call; all must be accepted.
+pub(super) fn each_call(
+    client: &mut NgClient,
+    names: &Names,
+    request: impl Fn(&str) -> Request,
+) -> Result<()> {
     let mut fresh = 0..names.count;
     client.lanes(SETUP_LANES, |_, reply| {
         if let Some((reply, _)) = reply {
@@ -303,7 +387,7 @@ fn tear_down(client: &mut NgClient, names: &Names) -> Result<()> {
         }
         Ok(fresh
             .next()
-            .map(|call| calls::delete(&names.call_id(call)).encode()))
+            .map(|call| request(&names.call_id(call)).encode()))
     })?;
     Ok(())
 }
@@ -337,7 +421,8 @@ pub(super) mod tests {
                 loaded: Some(130),
             },
             confined: Some(true),
-            calls: 10,
+            metrics: [None, None],
+            units: 10,
         }
     }
 

@@ -13,6 +13,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use super::generator::{PACKET_BYTES_MAX, RTP_HEADER_BYTES, Sender, Traffic, unix_ns};
+use super::heard::Numbers;
 use crate::plane::probe;
 
 /// Bytes of G.711 in a packet interval, and ticks of its clock.
@@ -51,8 +52,8 @@ pub(crate) struct Outcome {
 struct Audit {
     /// First number that counts; everything below is warm-up ([`u32::MAX`] during it).
     from: u32,
-    /// One bit per number since `from`.
-    seen: Vec<u64>,
+    /// Those since `from`.
+    seen: Numbers,
     arrived: u64,
     duplicate: u64,
     reordered: u64,
@@ -91,12 +92,7 @@ impl Audit {
         let Some(number) = mark.sequence.checked_sub(self.from) else {
             return;
         };
-        let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
-        if word >= self.seen.len() {
-            self.seen.resize(word + 1, 0);
-        }
-        if self.seen[word] & bit == 0 {
-            self.seen[word] |= bit;
+        if self.seen.is_first(number.into()) {
             self.arrived += 1;
         } else {
             self.duplicate += 1;

@@ -8,15 +8,18 @@
 
 mod calls;
 mod generator;
+mod heard;
 mod load;
 mod marked;
 mod process;
 mod relay;
 mod report;
+mod rooms;
 mod setup;
 mod sound;
 mod spoken;
 mod transcode;
+mod voices;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -53,6 +56,8 @@ pub enum BenchCommand {
     Setup(SetupArgs),
     /// Transcoding: CPU per packet, order on the wire, jitter and sound of PCMU against a codec
     Transcode(TranscodeArgs),
+    /// Rooms: CPU and memory per participant of conferences, order on the wire, who is heard
+    Rooms(RoomsArgs),
 }
 
 /// What all measurements can be told.
@@ -168,6 +173,32 @@ pub struct TranscodeArgs {
     pub common: Common,
 }
 
+/// `crosspoint bench rooms`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RoomsArgs {
+    /// Participants in all, each sending 50 packet/s of PCMU
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=15_000))]
+    pub parties: u32,
+    /// Participants of a room; the last one may have fewer
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub room: u32,
+    /// Mix only so many, the loudest of each room
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    pub loudest: Option<u8>,
+    /// Nobody hears anybody, but one prompt is played to all
+    #[arg(long, conflicts_with = "loudest")]
+    pub music: bool,
+    /// Seconds that are measured in each run; the first two of them are listened to
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    pub seconds: u64,
+    /// Seconds of traffic before that
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub warm: u64,
+    /// The rest.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// A codec that is not PCMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum CalleeCodec {
@@ -191,6 +222,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             BenchCommand::Relay(relay) => relay::run(relay),
             BenchCommand::Setup(setup) => setup::run(setup),
             BenchCommand::Transcode(transcode) => transcode::run(transcode),
+            BenchCommand::Rooms(rooms) => rooms::run(rooms),
         });
         measuring
             .join()

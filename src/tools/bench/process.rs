@@ -1,7 +1,8 @@
 //! Switches under test: starting them confined to one CPU, and what they use, from `/proc`.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long one ping is waited for meanwhile.
 const PING_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long its metrics are waited for.
+const HTTP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The generator's SCHED_FIFO priority, so that it is never what is measured.
 const GENERATOR_PRIORITY: i32 = 20;
@@ -154,6 +158,8 @@ pub(crate) struct Switch {
     pub(crate) ng: SocketAddr,
     /// Its process, where known.
     pub(crate) pid: Option<u32>,
+    /// Its HTTP address, where we chose it.
+    http: Option<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -166,18 +172,23 @@ impl Switch {
             Subject::Existing { ng, pid } => Self {
                 ng: *ng,
                 pid: *pid,
+                http: None,
                 child: None,
             },
             Subject::Own(program) => {
                 let ng = free_udp_port()?;
                 let mut command = division.command(program);
-                let http = free_tcp_port()?.to_string();
+                let http = free_tcp_port()?;
                 command
                     .arg("serve")
-                    .args(["--ng", &ng.to_string(), "--http", &http]);
+                    .args(["--ng", &ng.to_string(), "--http", &http.to_string()])
+                    // An environment variable, as other versions may not know the argument.
+                    .env("CROSSPOINT_PROMPT_DIR", std::env::temp_dir());
                 command.args(["--interface", "default/127.0.0.1", "--workers", "1"]);
                 command.args(["--ports", &format!("{}-{}", PORTS.0, PORTS.1)]);
-                Self::spawn(command, ng, subject)?
+                let mut switch = Self::spawn(command, ng, subject)?;
+                switch.http = Some(http);
+                switch
             }
             Subject::Rtpengine => {
                 let program = find_program("rtpengine").context("rtpengine is not installed")?;
@@ -212,8 +223,24 @@ impl Switch {
         Ok(Self {
             ng,
             pid: Some(child.id()),
+            http: None,
             child: Some(child),
         })
+    }
+
+    /// What its `/metrics` says; `None` where there is none.
+    pub(crate) fn metrics(&self) -> Option<String> {
+        let mut door = TcpStream::connect_timeout(&self.http?, HTTP_PATIENCE).ok()?;
+        door.set_read_timeout(Some(HTTP_PATIENCE)).ok()?;
+        // By address, as other hosts' pages are not answered.
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.http?
+        );
+        door.write_all(request.as_bytes()).ok()?;
+        let mut text = String::new();
+        door.read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     fn wait_until_it_answers(&mut self, subject: &Subject) -> Result<()> {

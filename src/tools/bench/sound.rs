@@ -29,8 +29,8 @@ const HARMONICS: [(f64, f64); 5] = [
 ];
 
 /// How the voice swells: rates in hertz and depths, around [`SWELL_MEAN`].
-const SWELLS: [(f64, f64); 2] = [(3.0, 0.25), (5.0, 0.2)];
-const SWELL_MEAN: f64 = 0.55;
+pub(crate) const SWELLS: [(f64, f64); 2] = [(3.0, 0.25), (5.0, 0.2)];
+pub(crate) const SWELL_MEAN: f64 = 0.55;
 
 /// Peak amplitude: some 10 dB below the loudest, so that no codec clips.
 const AMPLITUDE: f64 = 9_000.0;
@@ -112,7 +112,7 @@ pub(crate) struct Ear {
     lines: Vec<(f64, Complex)>,
 }
 
-type Complex = (f64, f64);
+pub(crate) type Complex = (f64, f64);
 
 impl Ear {
     /// For listeners who hear `kind`.
@@ -204,7 +204,7 @@ fn line_frequencies() -> impl Iterator<Item = f64> {
 }
 
 /// Complex amplitude of a whole number of hertz in one second of samples.
-fn line(second: &[i16], rate_hz: u32, hz: f64) -> Complex {
+pub(crate) fn line(second: &[i16], rate_hz: u32, hz: f64) -> Complex {
     let mut sum = (0.0, 0.0);
     let mut t = 0.0;
     for sample in second {
