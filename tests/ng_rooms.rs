@@ -183,11 +183,15 @@ fn three_hear_each_other_and_come_and_go() {
     room.talk(50);
     room.assert_heard(&everybody(3), "all");
 
-    let block = |verb: &str, id: &str| json!({"command": verb, "call-id": id, "from-tag": "eve", "flags": ["directional"]});
-    room.ng.ok(&block("block media", &room.id.clone()));
+    let id = room.id.clone();
+    let gate = |verb: &str| {
+        let flags = ["directional"];
+        json!({"command": verb, "call-id": id, "from-tag": "eve", "flags": flags})
+    };
+    room.ng.ok(&gate("block media"));
     room.talk(50);
     room.assert_heard(&[(0, 1), (1, 0), (0, 2), (1, 2)], "eve is muted");
-    room.ng.ok(&block("unblock media", &room.id.clone()));
+    room.ng.ok(&gate("unblock media"));
 
     room.mesh(
         json!([{"from": "eve", "to": ["anna", "bob"]}]),

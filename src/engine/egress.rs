@@ -239,7 +239,7 @@ impl Egress {
             self.own = Some(origin.timestamp);
             self.gap = true;
         }
-        self.clock_hz = clock_hz;
+        self.keep_time_in(clock_hz);
         if let Some(own) = self.own {
             return own;
         }
@@ -382,7 +382,14 @@ impl Egress {
         self.broken = false;
         self.own = None;
         self.event = None;
-        self.clock_hz = packet.clock_hz;
+        self.keep_time_in(packet.clock_hz);
+    }
+
+    /// Another clock: ticks of the one before say nothing any more.
+    fn keep_time_in(&mut self, clock_hz: u32) {
+        if std::mem::replace(&mut self.clock_hz, clock_hz) != clock_hz {
+            self.lead = 0;
+        }
     }
 
     #[inline]

@@ -21,7 +21,8 @@ pub(super) const GRACE: Duration = Duration::from_millis(60);
 /// A timestamp that is less than this many frames ahead has left them out.
 const SKIP_FRAMES_MAX: u64 = 500;
 
-/// Packets kept of a stream that is listened to: a second for the decoder to settle, a second to judge.
+/// Packets kept of a stream that is listened to: a second for the decoder to settle, a second to
+/// judge.
 pub(super) const KEPT_PACKETS: usize = 2 * LOOP_FRAMES;
 
 /// Which numbers have come, one bit for each.

@@ -39,6 +39,9 @@ const VOICE_PEAK: f64 = 6_000.0;
 /// Who is not to be among the loudest is this much quieter (20 dB).
 const QUIETER: f64 = 0.1;
 
+/// What a party sends and what it is sent lie differently in the window: by a packet at most.
+const EDGE: u64 = 1;
+
 /// Participants who are listened to.
 const SAMPLES: usize = 12;
 
@@ -213,7 +216,7 @@ impl Voices {
         let sum = |count: fn(&Listener) -> u64| self.listeners.iter().map(count).sum();
         let pairs = self.listeners.iter().zip(&self.sent_within);
         let missing =
-            pairs.map(|(listener, sent)| u64::from(*sent).saturating_sub(listener.in_time));
+            pairs.map(|(listener, sent)| u64::from(*sent).saturating_sub(listener.in_time + EDGE));
         let mut outcome = Outcome {
             arrived: sum(|l| l.within),
             missing: missing.sum(),
