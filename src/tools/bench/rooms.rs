@@ -13,6 +13,7 @@ use super::process::{Division, Subject};
 use super::report::{Bar, Row};
 use super::voices::{MUSIC_PEAK, Outcome, Rooms, Voices, swelling};
 use super::{Common, Experiment, Peer, RoomsArgs, calls, percentiles, rounded, shown};
+use crate::plane::limits::OpenFiles;
 use crate::tools::ng_client::{NgClient, Request, accepted};
 use crate::tools::wav;
 
@@ -78,6 +79,12 @@ pub(super) fn run(args: &RoomsArgs) -> Result<()> {
         !subjects.contains(&Subject::Rtpengine),
         "rtpengine mixes no rooms"
     );
+    OpenFiles::raise()?
+        .require(args.parties.div_ceil(2).into())
+        .with_context(|| {
+            let parties = args.parties;
+            format!("{parties} participants take as many files in the switch as half as many calls")
+        })?;
     let music = args.music.then(Music::write).transpose()?;
     let rooms = Rooms {
         parties: args.parties,
