@@ -44,7 +44,7 @@ impl Call {
             Change::Voice(ix, voice) => self.set_voice(now, ix, *voice)?,
             Change::Play(play) => self.play(now, *play)?,
             Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
-            Change::Idle(ix, idle) => self.set_idle(ix, idle)?,
+            Change::Idle(ix, idle) => self.set_idle(now, ix, idle)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
             Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,

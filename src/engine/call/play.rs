@@ -91,12 +91,20 @@ impl Call {
     }
 
     /// What a party is sent while there is nothing to hear.
-    pub(super) fn set_idle(&mut self, ix: StreamIx, idle: Idle) -> Result<(), ChangeError> {
+    pub(super) fn set_idle(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        idle: Idle,
+    ) -> Result<(), ChangeError> {
         check_idle(idle)?;
         let voice = self.voice_of(ix)?;
         voice.config.idle = idle;
         if let Some(mouth) = &mut voice.mouth {
             mouth.idle.set(idle);
+        }
+        if let Some(bridge) = voice.bridge {
+            self.settle_pair(now, bridge);
         }
         Ok(())
     }
