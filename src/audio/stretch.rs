@@ -50,7 +50,7 @@ impl PeriodFinder {
     /// after it; `None` where they are not alike enough to be blended unheard. In silence as much
     /// as there is. When it is `urgent`, being heard is the lesser evil.
     ///
-    /// Costs about a microsecond, whatever the rate.
+    /// Costs about two microseconds, whatever the rate.
     pub fn find(&mut self, audio: &[i16], most: usize, urgent: bool) -> Option<usize> {
         let coarse = (audio.len() / self.factor).min(2 * PERIOD_MAX);
         let longest = (coarse / 2).min(PERIOD_MAX).min(most / self.factor);

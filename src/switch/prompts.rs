@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use crate::audio::clip::{Clip, ClipError};
 use cache::{Cache, Entry, Key, Origin};
@@ -31,9 +31,9 @@ pub use fetch::{REDIRECTS_MAX, URL_BYTES_MAX, URL_LEN_MAX, UrlError};
 
 /// Most prompts being loaded at a time, waiting ones included.
 pub const LOADS_MAX: usize = 256;
-/// Most URLs being fetched at a time.
+/// Most URLs being fetched at a time, or waiting to be decoded.
 pub const FETCHES_MAX: usize = 8;
-/// Most files being read at a time.
+/// Most files being read at a time, or waiting to be decoded.
 pub const READS_MAX: usize = 4;
 /// Most clips being decoded or converted at a time: this is computing, and cores have packets to
 /// move.
@@ -377,7 +377,8 @@ impl Shared {
             _ => None,
         });
         let shared = Arc::clone(self);
-        let read = self
+        // The place is kept until what was read is decoded: so many files are in memory at most.
+        let (read, _place) = self
             .on_thread(&self.reads, &name, move || {
                 shared.directories.read(&path, state.as_ref())
             })
@@ -420,7 +421,8 @@ impl Shared {
             _ => None,
         });
         let (shared, asked) = (Arc::clone(self), url.clone());
-        let fetched = self
+        // As for files.
+        let (fetched, _place) = self
             .on_thread(&self.fetches, &name, move || {
                 shared.fetcher.fetch(&asked, validators.as_ref())
             })
@@ -467,31 +469,32 @@ impl Shared {
         name: String,
         work: impl FnOnce() -> Result<Clip, ClipError> + Send + 'static,
     ) -> Result<Clip, PromptError> {
-        let result = self.on_thread(&self.decodes, &name, work).await?;
+        let (result, _place) = self.on_thread(&self.decodes, &name, work).await?;
         result.map_err(|error| PromptError::Clip {
             source_name: name,
             error,
         })
     }
 
-    /// Does blocking work on a thread of its own, once there is a place. Not on the runtime's
-    /// blocking pool, whose threads a shutdown would wait for.
-    async fn on_thread<T: Send + 'static>(
+    /// Does blocking work on a thread of its own, once there is a place, which comes back with the
+    /// result. Not on the runtime's blocking pool, whose threads a shutdown would wait for.
+    async fn on_thread<'p, T: Send + 'static>(
         &self,
-        places: &Semaphore,
+        places: &'p Semaphore,
         name: &str,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, PromptError> {
+    ) -> Result<(T, SemaphorePermit<'p>), PromptError> {
         let lost = || PromptError::Lost {
             source_name: name.to_owned(),
         };
-        let _place = places.acquire().await.map_err(|_| lost())?;
+        let place = places.acquire().await.map_err(|_| lost())?;
         let (sender, done) = oneshot::channel();
         std::thread::Builder::new()
             .name("prompt".to_owned())
             .spawn(move || sender.send(work()).map_err(drop))
             .map_err(|_| PromptError::Busy)?;
-        done.await.map_err(|_| lost())
+        let result = done.await.map_err(|_| lost())?;
+        Ok((result, place))
     }
 
     /// Puts a new clip into the cache.

@@ -559,6 +559,34 @@ async fn loads_are_refused_beyond_their_limit() {
 }
 
 #[tokio::test]
+async fn no_more_files_are_read_than_may_wait_to_be_decoded() {
+    let folder = Folder::new("undecoded");
+    let prompts = Prompts::new(config(&[&folder.0]));
+    let busy = prompts
+        .shared
+        .decodes
+        .acquire_many(DECODES_MAX.try_into().expect("a few"))
+        .await;
+    let loads: Vec<_> = (0..=READS_MAX)
+        .map(|n| {
+            let path = folder.write(&format!("{n}.wav"), &wav(10, 1));
+            let prompts = prompts.clone();
+            tokio::spawn(async move { prompts.clip(&file(path)).await })
+        })
+        .collect();
+    let read = || prompts.shared.counters.misses.load(Ordering::Relaxed);
+    while read() < READS_MAX as u64 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(read(), READS_MAX as u64, "one more waits");
+    drop(busy);
+    for load in loads {
+        assert!(load.await.expect("no panic").is_ok());
+    }
+}
+
+#[tokio::test]
 async fn servers_that_hang_do_not_delay_files() {
     let silent = misbehaving(|stream| {
         std::thread::sleep(Duration::from_secs(20));
