@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the switch against rtpengine on this machine and keeps the raw results in
-# docs/benchmarks/runs/DATE-machine-{relay,setup,transcode-pcma,transcode-g722,transcode-opus}.json.
+# docs/benchmarks/runs/DATE-machine-*.json.
 #
 # usage: scripts/bench.sh [options of `crosspoint bench relay`, for example --runs 5]
 set -eu
@@ -18,8 +18,18 @@ mkdir -p docs/benchmarks/runs
 
 target/release/crosspoint bench relay --json "$base-relay.json" "$@"
 echo
+target/release/crosspoint bench relay --calls 500 --json "$base-relay-500.json"
+echo
 target/release/crosspoint bench setup --json "$base-setup.json"
 for codec in pcma g722 opus; do
     echo
     target/release/crosspoint bench transcode --codec $codec --json "$base-transcode-$codec.json"
 done
+echo
+target/release/crosspoint bench rooms --parties 1002 --json "$base-rooms-1002-by-3.json"
+echo
+target/release/crosspoint bench rooms --parties 500 --room 500 --loudest 4 \
+    --json "$base-rooms-500.json"
+echo
+target/release/crosspoint bench rooms --parties 2000 --room 1000 --music \
+    --json "$base-rooms-music-2000.json"
