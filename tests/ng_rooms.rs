@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use support::audio::{self, RATE_HZ, ulaw_encode};
 use support::ng::Ng;
-use support::party::{Party, target};
+use support::party::{Party, answer, offer, target};
 use support::rtp::{self, Packet};
 use support::switch::Switch;
 use support::{every_20_ms, wait_until};
@@ -130,20 +130,35 @@ impl Room {
         });
     }
 
-    /// Every pair by its place that is heard, of all that could be.
+    /// Every pair by its place that is heard, of all that could be. Who must not be heard never is;
+    /// who must may need some more time: on a machine under load voices come late, and what is made
+    /// up for them is no tone.
     #[track_caller]
-    fn assert_heard(&self, pairs: &[(usize, usize)], when: &str) {
+    fn assert_heard(&mut self, pairs: &[(usize, usize)], when: &str) {
+        let mut missing = self.not_heard(pairs, when);
+        for _ in 0..5 {
+            if missing.is_none() {
+                return;
+            }
+            self.talk(25);
+            missing = self.not_heard(pairs, when);
+        }
+        assert_eq!(missing, None);
+    }
+
+    /// Somebody who is not heard well enough.
+    #[track_caller]
+    fn not_heard(&self, pairs: &[(usize, usize)], when: &str) -> Option<String> {
+        let mut missing = None;
         for (listener, guest) in self.guests.iter().enumerate() {
             let talkers = pairs.iter().filter(|(_, l)| *l == listener).count();
             for (talker, other) in self.guests.iter().enumerate() {
                 let share = guest.share(other.party.hz);
                 let (who, whom) = (&guest.tag, &other.tag);
                 if pairs.contains(&(talker, listener)) {
-                    let least = 0.8 / talkers as f32;
-                    assert!(
-                        share > least,
-                        "{when}: {share:.3} of what {who} hears is {whom}"
-                    );
+                    if share <= 0.8 / talkers as f32 {
+                        missing = Some(format!("{when}: {share:.3} of what {who} hears is {whom}"));
+                    }
                 } else {
                     assert!(
                         share < 0.1 / (talkers.max(1) as f32),
@@ -152,6 +167,7 @@ impl Room {
                 }
             }
         }
+        missing
     }
 
     fn assert_clocks(&self) {
@@ -403,4 +419,41 @@ fn refusals_name_what_is_wrong() {
         room.received.iter().all(Vec::is_empty),
         "nothing came of it"
     );
+}
+
+/// B leaves the room of A, B and C for Y, in whose call it was not; X is left alone.
+#[test]
+fn who_is_connected_leaves_the_room() {
+    let switch = Switch::start_with("127.0.0.1", 64, &["--workers", "2"]);
+    let mut room = Room::new(switch.client());
+    for (tag, hz) in [("a", 500.0), ("b", 700.0), ("c", 1_100.0)] {
+        room.enter(tag, hz);
+    }
+    room.mesh(json!([]), &["all"]);
+    let other = format!("{}-other", room.id);
+    let [mut x, mut y] = [1_600.0, 2_300.0].map(|hz| Party::new("127.0.0.1", hz));
+    let told_y = room.ng.ok(&offer(&other, "x", &x.sdp()));
+    let told_x = room.ng.ok(&answer(&other, "x", "y", &y.sdp()));
+    for (tag, party, told) in [("x", x, &told_x), ("y", y, &told_y)] {
+        room.guests.push(Guest {
+            tag: tag.to_owned(),
+            party,
+            to: target(sdp_of(told)),
+            speaks: true,
+            heard: Vec::new(),
+        });
+        room.received.push(Vec::new());
+    }
+    let in_room = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
+    room.talk(25);
+    room.assert_heard(&[&in_room[..], &[(3, 4), (4, 3)]].concat(), "before");
+    room.ng.ok(&json!({
+        "command": "connect", "call-id": room.id, "from-tag": "b",
+        "to-call-id": other, "to-tag": "y",
+    }));
+    room.talk(25);
+    room.assert_heard(&[(0, 2), (2, 0), (1, 4), (4, 1)], "after");
+    for guest in [0, 1, 2] {
+        room.guests[guest].assert_one_clock(&room.received[guest]);
+    }
 }

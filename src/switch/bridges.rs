@@ -117,6 +117,21 @@ impl Switch {
     }
 }
 
+impl Dialogue {
+    /// These parties are in no bridge any more, and hear nobody by a mesh; what the engine has to
+    /// be told of it.
+    pub(super) fn leave_bridges(&mut self, parties: [usize; 2]) -> Vec<Change> {
+        let of = |party: usize| self.parties[party].streams();
+        let streams: Vec<StreamIx> = parties.into_iter().flat_map(of).collect();
+        Arc::make_mut(&mut self.mesh).forget(&streams);
+        let mut wanted = self.bridges.clone();
+        wanted.take_out(&streams);
+        let changes = self.bridges.changes_to(&wanted);
+        self.bridges = wanted;
+        changes
+    }
+}
+
 impl Bridges {
     /// Whether there is a bridge, or ever was one.
     pub(super) fn were_used(&self) -> bool {

@@ -23,8 +23,9 @@ pub struct Connection<'a> {
 
 impl Switch {
     /// Joins two parties as an answer would, each in the codecs and numbers that it has. Whoever
-    /// else they talked with is unlinked from them. Parties of two calls make one call of them,
-    /// with the timers of the first, known by the ids of both. Returns what the client should know.
+    /// else they talked with is unlinked from them, and they leave the rooms they were in. Parties
+    /// of two calls make one call of them, with the timers of the first, known by the ids of both.
+    /// Returns what the client should know.
     ///
     /// # Errors
     /// [`SwitchError::UnknownCall`], [`SwitchError::UnknownTag`], [`SwitchError::UnknownToTag`],
@@ -49,8 +50,10 @@ impl Switch {
         let to = draft.party_by_tag(c.to_tag);
         let from = from.ok_or(SwitchError::UnknownTag)?;
         let to = to.ok_or(SwitchError::UnknownToTag)?;
+        let mut changes = draft.leave_bridges([from, to]);
         let joined = negotiate::connect(&mut draft, [from, to])?;
-        self.submit_change(call, joined.changes, Vec::new())?;
+        changes.extend(joined.changes);
+        self.submit_change(call, changes, Vec::new())?;
         call.dialogue = draft;
         Ok(note(call, c, joined.warnings))
     }
@@ -95,6 +98,7 @@ impl Switch {
         let privacy = [&into.dialogue, &from.dialogue];
         let privacy = privacy.map(|talk| talk.privacy.unwrap_or(self.config.privacy));
         let mut changes = negotiate::unite_privacy(&mut draft, privacy);
+        changes.extend(draft.leave_bridges([first, second]));
         let joined = negotiate::connect(&mut draft, [first, second])?;
         changes.extend(joined.changes);
         let given = (from.worker, from.key);
