@@ -17,14 +17,16 @@ coverage="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1"
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
     coverage="$coverage -Cllvm-args=-sanitizer-coverage-$option"
 done
+# With a target named, build scripts are built without them.
+host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="$coverage" cargo build --release --manifest-path fuzz/Cargo.toml \
-    --target-dir target/fuzz
+    --target-dir target/fuzz --target "$host"
 for target in "${targets[@]}"; do
     name=$(basename "$target" .rs)
     corpus=target/fuzz/corpus/$name
     mkdir -p "$corpus"
     # A crash leaves its input in target/fuzz and ends the soak.
-    "target/fuzz/release/$name" "$corpus" "testdata/fuzz/$name" \
+    "target/fuzz/$host/release/$name" "$corpus" "testdata/fuzz/$name" \
         -artifact_prefix="target/fuzz/$name-" -max_len=4096 -rss_limit_mb=2048 \
         -max_total_time=$((third / ${#targets[@]})) -print_final_stats=1 2>&1 |
         grep -E "stat::(number_of_executed_units|peak_rss_mb)|SUMMARY|ERROR|panicked" |
