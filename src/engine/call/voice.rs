@@ -696,6 +696,9 @@ impl Call {
                 self.say_own(now, ix, bridge, seat, &mut mouth, speaks, space);
             }
         }
+        if !reached {
+            mouth.silence_pending();
+        }
         self.give_mouth(ix, mouth);
         self.tell_ended(now, stream.into());
         reached

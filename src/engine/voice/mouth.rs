@@ -160,6 +160,12 @@ impl Mouth {
         self.drop_pending()
     }
 
+    /// What was collected for a packet is not for its party: silence takes its time.
+    pub(in crate::engine) fn silence_pending(&mut self) {
+        self.pending.fill(0);
+        self.pending_speaks = false;
+    }
+
     /// Forgets what was collected for a packet; its ticks.
     pub(in crate::engine) fn drop_pending(&mut self) -> u32 {
         let waiting_us = self.pending.len() as u64 * 1_000_000 / u64::from(self.rate_hz.max(1));
