@@ -447,6 +447,10 @@ fn who_is_connected_leaves_the_room() {
     let in_room = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
     room.talk(25);
     room.assert_heard(&[&in_room[..], &[(3, 4), (4, 3)]].concat(), "before");
+    let why = switch.why(&room.id);
+    let verdict = "in a room with 2 others, 2 of whom hear it";
+    assert_eq!(why.matches(verdict).count(), 3, "{why}");
+    assert!(!why.contains("no peer yet"), "{why}");
     room.ng.ok(&json!({
         "command": "connect", "call-id": room.id, "from-tag": "b",
         "to-call-id": other, "to-tag": "y",

@@ -326,23 +326,11 @@ fn a_fax_that_was_accepted_ends_the_voices() {
         call.b.speak(call.b_to);
     });
     call.quiet_or(|at_a, at_b| assert!(at_a.is_empty() && at_b.is_empty()));
-    let why = http_why(&switch, &call.id);
+    let why = switch.why(&call.id);
     assert!(why.contains("set aside"), "{why}");
     let (a, b) = (call.a.sdp(), call.b.sdp());
     renegotiate(&mut ng, &a, &b);
     call.assert_works("after the fax");
-}
-
-fn http_why(switch: &Switch, id: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(switch.http).expect("the HTTP port");
-    let head = format!("GET /calls/{id}/why HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-    stream
-        .write_all(format!("{head}\r\n").as_bytes())
-        .expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
 }
 
 #[test]
@@ -494,7 +482,7 @@ fn an_address_that_gives_no_media_is_warned_of() {
             warning.contains(why) && warning.contains("no media"),
             "{warning}"
         );
-        assert!(http_why(&switch, id).contains(why));
+        assert!(switch.why(id).contains(why));
     }
     no_source["received-from"] = json!(["IP4", "127.0.0.1"]);
     assert_eq!(ng.ok(&no_source)["warning"], Value::Null);

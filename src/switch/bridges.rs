@@ -133,6 +133,23 @@ impl Dialogue {
 }
 
 impl Bridges {
+    /// How many others are in the bridge of a stream, and how many of them hear it; `None`: it is
+    /// in none. O(members × exceptions).
+    pub(super) fn audience(&self, talker: StreamIx) -> Option<(usize, usize)> {
+        let own = |config: &&BridgeConfig| config.members.iter().any(|m| m.stream == talker);
+        let config = self.slots.iter().flatten().map(|b| &b.config).find(own)?;
+        let own = config.members.iter().find(|m| m.stream == talker)?;
+        let hears = |member: &&Member| {
+            let mut edges = config.edges.iter();
+            let edge = edges.find(|e| e.listener == member.stream && e.talker == talker);
+            let gain = edge.map_or(own.gain, |edge| edge.gain);
+            member.listens && gain != Gain::MUTE && (own.talks || edge.is_some())
+        };
+        let others = config.members.iter().filter(|m| m.stream != talker);
+        let heard_by = others.clone().filter(hears).count();
+        Some((others.count(), heard_by))
+    }
+
     /// Whether there is a bridge, or ever was one.
     pub(super) fn were_used(&self) -> bool {
         !self.slots.is_empty()

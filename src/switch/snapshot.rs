@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use smallvec::SmallVec;
 
+use super::bridges::Bridges;
 use super::call::{CallState, Signal};
 use super::listener::Listener;
 use super::party::{LegMedia, Party};
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub last_signal: SystemTime,
     /// Its parties.
     pub parties: Vec<Party>,
+    /// Who is mixed with whom.
+    pub bridges: Bridges,
     /// Those that only listen.
     pub listeners: Vec<Listener>,
     /// What was signalled.
@@ -53,6 +56,7 @@ impl Snapshot {
             created_at: call.created_at,
             last_signal: call.last_signal,
             parties: talk.parties.clone(),
+            bridges: talk.bridges.clone(),
             listeners: talk
                 .open_listeners()
                 .map(|(_, listener)| listener.clone())

@@ -70,7 +70,10 @@ fn heading(ix: usize, party: &Party, line: &LegMedia) -> String {
 fn timeline(s: &Snapshot, out: &mut String) {
     let mut lines: Vec<(Instant, String)> = Vec::new();
     for signal in &s.history {
-        let mut text = format!("{} from {}", signal.what, signal.tag);
+        let mut text = match &*signal.tag {
+            "" => signal.what.to_owned(),
+            tag => format!("{} from {tag}", signal.what),
+        };
         if let Some(sdp) = &signal.sdp {
             for line in sdp.lines().filter(|l| tells(l)) {
                 let _ = write!(text, "\n             {line}");
@@ -234,35 +237,51 @@ fn no_sdp(r: &StreamReport) -> String {
     }
 }
 
+fn nothing_arrived(line: &LegMedia, r: &StreamReport) -> String {
+    match (line.remote, r.rejected) {
+        (None, 0) => no_sdp(r),
+        (None, n) => format!(
+            "{n} packets arrived before any SDP of this party and were dropped: an answer (a 183 \
+             with SDP is one), or the flag early-media on the offer, lets it be heard"
+        ),
+        (Some(remote), 0) => match remote.rtp {
+            Some(to) => format!(
+                "nothing arrived from it: it does not send, or a firewall between {to} and {} \
+                 drops it",
+                line.local
+            ),
+            None => "its SDP holds the call (no address), and nothing arrived".to_owned(),
+        },
+        (Some(_), n) => format!(
+            "{n} packets arrived, none from the address of its SDP and none that may be learned: \
+             its SDP is wrong, or somebody else sends"
+        ),
+    }
+}
+
 /// One sentence: does this party's sound reach its peer, and if not, what stops it.
 fn verdict(s: &Snapshot, ix: usize, line: &LegMedia, r: &StreamReport) -> String {
     if r.closed {
         return "closed".to_owned();
     }
-    let Some(peer) = s.parties[ix].peer else {
+    let room = line.stream.and_then(|stream| s.bridges.audience(stream));
+    let peer = s.parties[ix].peer;
+    if room.is_none() && peer.is_none() {
         return "no peer yet".to_owned();
-    };
+    }
     if r.rtp_in.packets == 0 {
-        return match (line.remote, r.rejected) {
-            (None, 0) => no_sdp(r),
-            (None, n) => format!(
-                "{n} packets arrived before any SDP of this party and were dropped: an answer (a \
-                 183 with SDP is one), or the flag early-media on the offer, lets it be heard"
-            ),
-            (Some(remote), 0) => match remote.rtp {
-                Some(to) => format!(
-                    "nothing arrived from it: it does not send, or a firewall between {to} and {} \
-                     drops it",
-                    line.local
-                ),
-                None => "its SDP holds the call (no address), and nothing arrived".to_owned(),
-            },
-            (Some(_), n) => format!(
-                "{n} packets arrived, none from the address of its SDP and none that may be \
-                 learned: its SDP is wrong, or somebody else sends"
-            ),
+        return nothing_arrived(line, r);
+    }
+    if let Some((others, heard_by)) = room {
+        return match () {
+            () if r.blocked => "blocked by command".to_owned(),
+            () if !r.sends => "held: the SDP says so".to_owned(),
+            () => format!("in a room with {others} others, {heard_by} of whom hear it"),
         };
     }
+    let Some(peer) = peer else {
+        return "no peer yet".to_owned();
+    };
     let behind = |m: &&LegMedia| s.stream(m).is_some_and(|p| p.media == r.media);
     let Some(out) = s.parties[peer]
         .medias

@@ -1,7 +1,8 @@
 //! The switch under test as a child process.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +34,19 @@ pub fn peer_is_rtpengine() -> bool {
 }
 
 impl Switch {
+    /// What it says of a call at `/calls/ID/why`, with the head of the answer.
+    pub fn why(&self, id: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("the HTTP port");
+        let head =
+            format!("GET /calls/{id}/why HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        stream
+            .write_all(format!("{head}\r\n").as_bytes())
+            .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
     /// On 127.0.0.1, with plenty of media ports.
     pub fn start() -> Self {
         Self::start_on("127.0.0.1", MEDIA_PORTS)
