@@ -126,8 +126,10 @@ impl Call {
     pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
         self.stop_play(now, ix.into(), None)?;
         self.quit_bridge(now, ix);
-        self.fall_silent(ix)?;
-        let flags = &mut self.open_stream(ix)?.flags;
+        let stream = self.open_stream(ix)?;
+        stream.voice = None; // it makes and hears nothing any more
+        let flags = &mut stream.flags;
+        flags.speaks = false;
         flags.closed = true;
         flags.pin_wanted = false;
         flags.report_due = false;
@@ -141,19 +143,6 @@ impl Call {
             self.count_branches(to);
         }
         self.outputs = true;
-        Ok(())
-    }
-
-    /// A stream that closes makes and hears nothing any more. Its seat in a bridge stays empty
-    /// until the bridge is declared without it.
-    fn fall_silent(&mut self, ix: StreamIx) -> Result<(), ChangeError> {
-        let stream = self.open_stream(ix)?;
-        stream.flags.speaks = false;
-        let voice = stream.voice.take();
-        if let Some(bridge) = voice.and_then(|voice| voice.bridge) {
-            self.recount_listeners(bridge);
-            self.reshape(bridge);
-        }
         Ok(())
     }
 
