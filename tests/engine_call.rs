@@ -450,7 +450,10 @@ fn timers_end_a_call_once() {
         world.wait(60_000);
         let ended = |output: &Output| match output {
             Output::Ended(reason) => Some(*reason),
-            Output::Transmit { .. } | Output::Media { .. } | Output::Pin { .. } => None,
+            Output::Transmit { .. }
+            | Output::Media { .. }
+            | Output::Pin { .. }
+            | Output::Event(_) => None,
         };
         let reasons: Vec<_> = world.outputs.iter().filter_map(ended).collect();
         if !reasons.is_empty() {

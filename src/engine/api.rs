@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::digits::Press;
 use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
@@ -397,6 +398,9 @@ pub enum Output {
         /// The only source and destination.
         peer: Option<SocketAddr>,
     },
+    /// Something happened that others wait for. At most [`EVENTS_MAX`] come of one mutation; what
+    /// is more is missing in [`Event::seq`].
+    Event(Event),
     /// A timer ended the call; the owner removes it.
     Ended(EndReason),
 }
@@ -597,12 +601,24 @@ pub enum EventKind {
     PlayInterrupted(PlayReport),
     /// It was refused, or could not go on after its leg changed codecs.
     PlayFailed(PlayReport),
+    /// A key goes down on this stream's party.
+    DigitBegan(Press),
+    /// It comes up.
+    DigitEnded(Press),
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.
     Stalled,
     /// A timer ended the call.
     Ended(EndReason),
+}
+
+impl EventKind {
+    /// Whether somebody outside may wait for it: it is an [`Output::Event`].
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::DigitBegan(_) | Self::DigitEnded(_))
+    }
 }
 
 /// Why a [`Change`] was refused; the call is as it was.

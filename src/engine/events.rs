@@ -12,6 +12,8 @@ use super::voice::PlayReport;
 pub(super) struct EventLog {
     kept: VecDeque<(Micros, StreamIx, EventKind)>,
     next: u32,
+    /// The first that was not looked at by [`EventLog::tell`].
+    untold: u32,
 }
 
 impl EventLog {
@@ -19,6 +21,7 @@ impl EventLog {
         Self {
             kept: VecDeque::new(),
             next: 0,
+            untold: 0,
         }
     }
 
@@ -57,6 +60,27 @@ impl EventLog {
         let excess = self.kept.len().saturating_sub(EVENTS_MAX);
         self.kept.drain(..excess);
         self.next = self.next.wrapping_add(other.next);
+        self.untold = self.next; // both were drained
+    }
+
+    /// The next event that somebody outside waits for; each is given once.
+    pub(super) fn tell(&mut self, epoch: Instant) -> Option<Event> {
+        let dropped = self.dropped();
+        let seen = self.untold.wrapping_sub(dropped);
+        let seen = if seen > self.next.wrapping_sub(dropped) {
+            0 // what was next is dropped itself
+        } else {
+            seen
+        };
+        let kept = self.kept.iter().zip(dropped..).skip(seen as usize);
+        let told = kept.into_iter().find(|((.., kind), _)| kind.is_told());
+        self.untold = told.map_or(self.next, |(_, seq)| seq.wrapping_add(1));
+        told.map(|(&(at, stream, kind), seq)| Event {
+            seq,
+            at: at.instant(epoch),
+            stream,
+            kind,
+        })
     }
 
     /// Events that no longer fitted.

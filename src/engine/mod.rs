@@ -7,6 +7,7 @@
 
 mod api;
 mod call;
+mod digits;
 mod egress;
 mod events;
 mod fork;
@@ -23,6 +24,7 @@ pub use call::{
     AbsorbError, CATCH_UP_FRAMES_MAX, Call, DATAGRAM_LEN_MAX, HAND_BACK_US_MAX, PIN_DELAY_US,
     RECODE_REST_US, REPORT_INTERVAL_US, STALL_US,
 };
+pub use digits::*;
 pub use fork::{HELD_BYTES_MAX, HELD_PACKETS_MAX, HELD_US_MAX};
 pub use time::Micros;
 pub use voice::*;

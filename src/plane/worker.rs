@@ -24,7 +24,8 @@ use super::notify::Notify;
 use super::sockets::SocketDriver;
 use super::sys;
 use crate::engine::{
-    AbsorbError, Call, CallKey, CallReport, Change, ChangeError, Component, EndReason, StreamIx,
+    AbsorbError, Call, CallKey, CallReport, Change, ChangeError, Component, EndReason, Event,
+    StreamIx,
 };
 
 mod handover;
@@ -141,6 +142,13 @@ pub enum Report {
         key: CallKey,
         /// Which timer.
         reason: EndReason,
+    },
+    /// Something happened in the call that others wait for.
+    Event {
+        /// In which call.
+        key: CallKey,
+        /// What.
+        event: Event,
     },
     /// A defect of ours hit this call. It stays silent until it is removed; all others go on.
     Broken {

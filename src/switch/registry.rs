@@ -156,6 +156,7 @@ impl WorkerPort {
             }
             Report::Absorbed { remains, .. } => drop(remains),
             Report::Ended { key, reason } => events.ended(key, Some(reason)),
+            Report::Event { .. } => {}
             Report::Broken { key } => events.ended(key, None),
             Report::Refused {
                 key,

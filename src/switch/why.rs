@@ -165,6 +165,11 @@ fn describe(kind: EventKind) -> String {
         EventKind::PlayFailed(play) => {
             format!("{} failed, {}", sound(play.id, play.listener), played(play))
         }
+        EventKind::DigitBegan(press) => format!("a key goes down ({})", press.source.label()),
+        EventKind::DigitEnded(press) => {
+            let ms = press.duration.as_millis();
+            format!("the key comes up after {ms} ms ({})", press.source.label())
+        }
         EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
         EventKind::Stalled => "no packets for two seconds".to_owned(),
         EventKind::Ended(reason) => format!("ended by the {reason:?} timer"),

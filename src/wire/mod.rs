@@ -2,6 +2,7 @@
 
 pub mod bencode;
 pub mod demux;
+pub mod event;
 pub mod ng;
 pub mod rtcp;
 pub mod rtp;

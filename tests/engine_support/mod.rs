@@ -314,7 +314,10 @@ impl World {
         let outputs = std::mem::take(&mut self.outputs);
         let pin = |output| match output {
             Output::Pin { port, peer } => Some((port, peer)),
-            Output::Transmit { .. } | Output::Media { .. } | Output::Ended(_) => None,
+            Output::Transmit { .. }
+            | Output::Media { .. }
+            | Output::Event(_)
+            | Output::Ended(_) => None,
         };
         outputs.into_iter().filter_map(pin).collect()
     }
@@ -327,7 +330,7 @@ impl World {
                 to,
                 bytes: packet.to_vec(),
             }),
-            Output::Pin { .. } | Output::Media { .. } | Output::Ended(_) => None,
+            Output::Pin { .. } | Output::Media { .. } | Output::Event(_) | Output::Ended(_) => None,
         };
         outputs.into_iter().filter_map(sent).collect()
     }

@@ -226,6 +226,7 @@ impl Run {
                     (port, Told::Sent(at, port, to, bytes))
                 }
                 Output::Pin { port, peer } => (port, Told::Pinned(at, port, peer)),
+                Output::Event(_) => continue, // no party is told
                 Output::Ended(_) => (PortHandle(0), Told::Ended(at)),
             };
             match Self::is_party(port) {

@@ -20,6 +20,7 @@ mod absorb;
 mod admit;
 mod arrive;
 mod change;
+mod digits;
 mod echo;
 mod fork;
 mod opaque;
@@ -216,6 +217,9 @@ impl Call {
             if from == 0 {
                 break;
             }
+        }
+        if let Some(event) = self.log.tell(self.epoch) {
+            return Some(Output::Event(event));
         }
         if let Some(reason) = self.ended
             && !std::mem::replace(&mut self.end_told, true)

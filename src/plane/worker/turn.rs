@@ -401,6 +401,7 @@ impl<D: Driver> Outlet<'_, D> {
                     self.driver.send(port, to, entry.call.media(bytes));
                 }
                 Output::Pin { port, peer } => self.driver.pin(port, peer),
+                Output::Event(event) => self.reports.push_back(Report::Event { key, event }),
                 Output::Ended(reason) => self.reports.push_back(Report::Ended { key, reason }),
             }
         }

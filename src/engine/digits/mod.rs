@@ -1,0 +1,55 @@
+//! Keys that parties press, however that arrives.
+
+use std::time::Duration;
+
+use crate::wire::event::EventCode;
+
+/// How a press was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigitSource {
+    /// As telephone-event packets (RFC 4733).
+    TelephoneEvent,
+    /// As a pair of tones in the audio.
+    InBand,
+}
+
+impl DigitSource {
+    /// Its name in events and on the command line.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TelephoneEvent => "telephone-event",
+            Self::InBand => "in-band",
+        }
+    }
+}
+
+/// One press of a key: reported once as it begins, and once as it ends.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Press {
+    /// Which press of its party this is, from 0; its beginning and its end have the same.
+    pub number: u32,
+    /// Which key, or line event.
+    pub code: EventCode,
+    /// How it was heard first.
+    pub source: DigitSource,
+    /// Power of both tones together in dBm0, −63 to 3; `None`: the sender did not say.
+    pub level: Option<i8>,
+    /// How sure it is, in percent: 100 for a telephone-event.
+    pub confidence: u8,
+    /// How long before the report it began: what the detector, or a lost start, took.
+    pub began_before: Duration,
+    /// From its beginning to its end; zero while it lasts.
+    pub duration: Duration,
+}
+
+/// Does not say which key: logs do not hold what people dial.
+impl std::fmt::Debug for Press {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Press")
+            .field("number", &self.number)
+            .field("source", &self.source)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
+}
