@@ -14,7 +14,7 @@ use std::fmt;
 pub const EVENT_LEN: usize = 4;
 
 /// What a key or line event is called on the wire, 0–255 (IANA "Telephone Event codes").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventCode(pub u8);
 
 impl EventCode {
@@ -28,6 +28,16 @@ impl EventCode {
             Some(Digit(self.0))
         } else {
             None
+        }
+    }
+}
+
+/// Says that there is a digit, not which: logs do not hold what people dial.
+impl fmt::Debug for EventCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.digit() {
+            Some(_) => f.write_str("EventCode(_)"),
+            None => write!(f, "EventCode({})", self.0),
         }
     }
 }
@@ -151,6 +161,8 @@ mod tests {
         }
         assert_eq!(EventCode::FLASH.digit(), None);
         assert_eq!(format!("{:?}", Digit::ALL[7]), "Digit(_)");
+        assert_eq!(format!("{:?}", EventCode(7)), "EventCode(_)");
+        assert_eq!(format!("{:?}", EventCode::FLASH), "EventCode(16)");
     }
 
     #[test]

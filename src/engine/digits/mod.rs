@@ -1,6 +1,10 @@
 //! Keys that parties press, however that arrives.
 
+mod receiver;
+
 use std::time::Duration;
+
+pub use receiver::*;
 
 use crate::wire::event::EventCode;
 
