@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::digits::Press;
+use super::digits::{DigitsConfig, Press};
 use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
@@ -248,6 +248,8 @@ pub enum Change {
     },
     /// Declares who hears whom in a bridge.
     Bridge(BridgeIx, Box<BridgeConfig>),
+    /// What to listen for of the keys that this stream's party presses; `None`: nothing.
+    Digits(StreamIx, Option<DigitsConfig>),
     /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
     /// accepted or sent on it again.
     Close(StreamIx),
@@ -684,6 +686,9 @@ pub enum ChangeError {
     /// [`TAPS_MAX`] listen already.
     #[error("a stream has at most {TAPS_MAX} listeners: no more for stream {0:?}")]
     TooManyTaps(StreamIx),
+    /// It does not carry plain RTP.
+    #[error("the keys of stream {0:?} cannot be heard: it does not carry plain RTP")]
+    Digits(StreamIx),
 }
 
 /// Highest RTP clock rate of a payload type, in Hz.

@@ -9,6 +9,7 @@ use super::api::{
     Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
+use super::digits::Digits;
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -43,6 +44,8 @@ pub(super) struct Stream {
     pub(super) identity: (u64, LegIx),
     /// Its audio, decoded and made here; `None` where packets only pass.
     pub(super) voice: Option<Box<VoiceState>>,
+    /// Who listens to its keys; `None` where nobody does.
+    pub(super) digits: Option<Box<Digits>>,
     pub(super) ports: [Option<PortHandle>; 2],
     pub(super) remote: Option<Remote>,
     pub(super) latch: Latch,
@@ -141,6 +144,8 @@ pub(super) struct Flags {
     pub(super) tapped: bool,
     /// It only listens, or did: what its party sends is nobody's.
     pub(super) listens: bool,
+    /// Somebody listens to its keys: there are `digits`.
+    pub(super) digits: bool,
 }
 
 impl Stream {
@@ -150,6 +155,7 @@ impl Stream {
             identity: (seed, config.leg),
             config,
             voice: None,
+            digits: None,
             ports: [None; 2],
             remote: None,
             latch: Latch::new(),
@@ -180,6 +186,7 @@ impl Stream {
                 early_media: false,
                 tapped: false,
                 listens: false,
+                digits: false,
             },
             rtp_in: Traffic::default(),
             rtcp_in: Traffic::default(),

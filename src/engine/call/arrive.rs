@@ -63,6 +63,9 @@ impl Call {
         if self.streams[usize::from(ix.0)].flags.tapped {
             self.copy_to_listeners(now, ix, continuity, &mut packet);
         }
+        if self.streams[usize::from(ix.0)].flags.digits {
+            self.hear_digits(now, ix, continuity, &packet);
+        }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),
             _ if self.is_bridged(ix) => self.seat(now, ix, &mut packet),

@@ -46,6 +46,7 @@ impl Call {
             Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
             Change::Idle(ix, idle) => self.set_idle(now, ix, idle)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
+            Change::Digits(ix, config) => self.set_digits(now, ix, config)?,
             Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }
@@ -126,6 +127,7 @@ impl Call {
     pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
         self.stop_play(now, ix.into(), None)?;
         self.quit_bridge(now, ix);
+        self.end_digits(now, ix)?;
         let stream = self.open_stream(ix)?;
         stream.voice = None; // it makes and hears nothing any more
         let flags = &mut stream.flags;

@@ -254,6 +254,7 @@ impl Call {
         if self.ended.is_none()
             && let Some((_, reason)) = self.call_timers().find(|(at, _)| *at <= now)
         {
+            self.end_all_digits(now);
             self.ended = Some(reason);
             self.log.push(now, StreamIx(0), EventKind::Ended(reason));
             self.outputs = true;

@@ -79,6 +79,10 @@ impl Call {
                 self.log.push(now, ix, EventKind::Stalled);
             }
         }
+        if digits_at(stream) <= now {
+            self.digits_timeout(now, ix);
+        }
+        let stream = &mut self.streams[usize::from(ix.0)];
         if stream.report_at <= now {
             stream.flags.report_due = true;
             self.outputs = true;
@@ -166,7 +170,14 @@ fn next_of(stream: &Stream) -> Micros {
     if stream.flags.closed {
         return Micros::NEVER;
     }
-    stall_at(stream).min(stream.pin_at).min(stream.report_at)
+    let own = stall_at(stream).min(stream.pin_at).min(stream.report_at);
+    own.min(digits_at(stream))
+}
+
+/// When something is due on its party's keys.
+fn digits_at(stream: &Stream) -> Micros {
+    let digits = stream.digits.as_ref();
+    digits.map_or(Micros::NEVER, |digits| digits.next_timeout())
 }
 
 /// A time span as NTP 32.32 fixed point.

@@ -1,12 +1,43 @@
 //! Keys that parties press, however that arrives.
 
+mod merge;
+mod party;
 mod receiver;
 
 use std::time::Duration;
 
+pub(super) use merge::Told;
+pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
+pub(super) use party::{Digits, Media};
 pub use receiver::*;
 
 use crate::wire::event::EventCode;
+
+/// What to listen for on one party. What one of them says, both say: one press is told once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DigitsConfig {
+    /// Telephone-event packets (RFC 4733), whatever payload type the party has for them.
+    pub telephone_events: bool,
+    /// Pairs of tones in the audio: every packet is decoded for it.
+    pub in_band: bool,
+}
+
+impl DigitsConfig {
+    /// Whatever either of two wants to hear.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            telephone_events: self.telephone_events || other.telephone_events,
+            in_band: self.in_band || other.in_band,
+        }
+    }
+
+    /// Whether there is anything to listen for.
+    #[must_use]
+    pub fn listens(self) -> bool {
+        self.telephone_events || self.in_band
+    }
+}
 
 /// How a press was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,475 @@
+//! One press that is heard both ways is one press.
+//!
+//! A gateway that turns tones into telephone-events needs some time to know a tone, so that the
+//! first of it stays in the audio, and often the last of it, too. Such a residue and the event are
+//! the same press: it is told when the first of them is heard. Who sends telephone-events sends one
+//! for every press, so tones beside an event, or up to [`RESIDUE_US`] around it, never count by
+//! themselves; an event counts by itself unless a tone was heard that no event has claimed yet.
+//! What one source alone says is never joined: two presses 40 ms apart are two.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{DigitSource, Press};
+use crate::wire::event::EventCode;
+
+/// An event and a tone of one key with no more between them are one press.
+pub const RESIDUE_US: u64 = 100_000;
+
+/// The same for an event of which only the arrival is known: as much later than its tone may the
+/// network bring it.
+pub const RESIDUE_LATE_US: u64 = 400_000;
+
+/// The end of a tone is told so much later where its party may send an event for it still, so that
+/// the duration told is that of the whole press.
+pub const CLAIM_US: u64 = 100_000;
+
+/// Presses that are remembered for what belongs to them: those that began last.
+const PRESSES_KEPT: usize = 8;
+
+/// Something to tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::engine) enum Told {
+    Began(Press),
+    Ended(Press),
+}
+
+/// A press as one source begins to hear it.
+pub(in crate::engine) struct Sound {
+    pub(in crate::engine) code: EventCode,
+    pub(in crate::engine) source: DigitSource,
+    pub(in crate::engine) began_us: u64,
+    /// `began_us` is by the sender's clock, and not by when it arrived.
+    pub(in crate::engine) is_exact: bool,
+    pub(in crate::engine) level: Option<i8>,
+    pub(in crate::engine) confidence: u8,
+}
+
+/// What both sources said, as one.
+pub(in crate::engine) struct Merge {
+    records: [Option<Record>; PRESSES_KEPT],
+    next: u32,
+    told: VecDeque<Told>,
+}
+
+/// Whether a source has heard a press.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Unheard,
+    Lasts,
+    Over,
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    number: u32,
+    code: EventCode,
+    source: DigitSource,
+    level: Option<i8>,
+    confidence: u8,
+    began_us: u64,
+    ended_us: u64,
+    event: By,
+    tone: By,
+    /// Its tone has ended, which is told then, unless an event claims it before.
+    tell_at_us: Option<u64>,
+    told: bool,
+}
+
+/// Does not say which keys.
+impl std::fmt::Debug for Merge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut merge = f.debug_struct("Merge");
+        merge.field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl Merge {
+    pub(in crate::engine) fn new() -> Self {
+        Self {
+            records: [None; PRESSES_KEPT],
+            next: 0,
+            told: VecDeque::with_capacity(2 * PRESSES_KEPT),
+        }
+    }
+
+    /// What is to be told next.
+    pub(in crate::engine) fn next_told(&mut self) -> Option<Told> {
+        self.told.pop_front()
+    }
+
+    /// A source begins to hear a key.
+    pub(in crate::engine) fn began(&mut self, now_us: u64, sound: &Sound) {
+        let by_event = sound.source == DigitSource::TelephoneEvent;
+        let known = match by_event {
+            true => self.unclaimed(sound),
+            false => self.claiming(sound),
+        };
+        let Some(record) = known.and_then(|at| self.records[at].as_mut()) else {
+            return self.add(now_us, sound);
+        };
+        if by_event {
+            record.event = By::Lasts;
+            record.tell_at_us = None;
+            record.confidence = record.confidence.max(sound.confidence);
+        } else {
+            record.tone = By::Lasts;
+        }
+    }
+
+    /// A source hears it no more; `claim_us`: so long an event may still claim a tone.
+    pub(in crate::engine) fn ended(
+        &mut self,
+        now_us: u64,
+        source: DigitSource,
+        code: EventCode,
+        ended_us: u64,
+        claim_us: u64,
+    ) {
+        let lasts = |record: &Record| record.code == code && *record.by(source) == By::Lasts;
+        let Some(at) = self.latest(lasts) else {
+            return;
+        };
+        let Some(record) = &mut self.records[at] else {
+            return;
+        };
+        *record.by_mut(source) = By::Over;
+        if source == DigitSource::InBand && record.event != By::Unheard {
+            return; // the event says how long it was
+        }
+        if !record.told {
+            record.ended_us = ended_us.max(record.began_us);
+        }
+        if source == DigitSource::InBand && claim_us > 0 {
+            record.tell_at_us = Some(now_us.saturating_add(claim_us));
+        } else {
+            self.finish(now_us, at);
+        }
+    }
+
+    /// When [`Merge::timeout`] is due.
+    pub(in crate::engine) fn next_timeout_us(&self) -> Option<u64> {
+        let records = self.records.iter().flatten();
+        records.filter_map(|record| record.tell_at_us).min()
+    }
+
+    /// Tells the ends of tones that no event has claimed.
+    pub(in crate::engine) fn timeout(&mut self, now_us: u64) {
+        self.finish_where(now_us, |record| {
+            record.tell_at_us.is_some_and(|at| at <= now_us)
+        });
+    }
+
+    /// Nothing is heard any more: whatever lasts has ended.
+    pub(in crate::engine) fn close(&mut self, now_us: u64) {
+        for record in self.records.iter_mut().flatten() {
+            if !record.told && record.lasts() {
+                record.ended_us = now_us.max(record.began_us);
+            }
+            record.event = record.event.over();
+            record.tone = record.tone.over();
+        }
+        self.finish_where(now_us, |_| true);
+    }
+
+    /// The press of a tone that an event belongs to: the one that began nearest to it.
+    fn unclaimed(&self, sound: &Sound) -> Option<usize> {
+        let reach_us = match sound.is_exact {
+            true => RESIDUE_US,
+            false => RESIDUE_LATE_US,
+        };
+        let fits = |record: &Record| {
+            let since = sound.began_us.saturating_sub(record.ended_us);
+            let near = record.tone == By::Lasts || since <= reach_us;
+            let begun = record.began_us <= sound.began_us.saturating_add(RESIDUE_US);
+            record.code == sound.code && record.event == By::Unheard && near && begun
+        };
+        let records = self.records.iter().enumerate();
+        let fitting = records.filter_map(|(at, record)| Some((at, record.filter(fits)?)));
+        let nearest = fitting.min_by_key(|(_, record)| record.began_us.abs_diff(sound.began_us));
+        nearest.map(|(at, _)| at)
+    }
+
+    /// The press of an event whose residue a tone is.
+    fn claiming(&self, sound: &Sound) -> Option<usize> {
+        self.latest(|record| {
+            let since = sound.began_us.saturating_sub(record.ended_us);
+            let near = record.event == By::Lasts || since <= RESIDUE_US;
+            record.code == sound.code && record.event != By::Unheard && near
+        })
+    }
+
+    /// A new press.
+    fn add(&mut self, now_us: u64, sound: &Sound) {
+        // What came before it is told before it.
+        self.finish_where(now_us, |record| {
+            let same = record.code == sound.code && *record.by(sound.source) == By::Lasts;
+            same || record.tell_at_us.is_some()
+        });
+        let by = |source| match sound.source == source {
+            true => By::Lasts,
+            false => By::Unheard,
+        };
+        let record = Record {
+            number: self.next,
+            code: sound.code,
+            source: sound.source,
+            level: sound.level,
+            confidence: sound.confidence,
+            began_us: sound.began_us.min(now_us),
+            ended_us: sound.began_us.min(now_us),
+            event: by(DigitSource::TelephoneEvent),
+            tone: by(DigitSource::InBand),
+            tell_at_us: None,
+            told: false,
+        };
+        self.next = self.next.wrapping_add(1);
+        let at = self.place();
+        self.finish(now_us, at);
+        self.records[at] = Some(record);
+        self.told.push_back(Told::Began(record.press(now_us)));
+    }
+
+    /// An empty place, or that of the press that is the longest over, or began first.
+    fn place(&self) -> usize {
+        let key = |record: &Record| (!record.told, record.number);
+        let places = self.records.iter().enumerate();
+        let oldest = places.min_by_key(|(_, record)| record.as_ref().map(key));
+        oldest.map_or(0, |(at, _)| at)
+    }
+
+    fn latest(&self, fits: impl Fn(&Record) -> bool) -> Option<usize> {
+        let records = self.records.iter().enumerate();
+        let fitting = records.filter_map(|(at, record)| Some((at, record.filter(&fits)?)));
+        let latest = fitting.max_by_key(|(_, record)| record.number);
+        latest.map(|(at, _)| at)
+    }
+
+    /// Tells the ends of presses, the older ones first.
+    fn finish_where(&mut self, now_us: u64, fits: impl Fn(&Record) -> bool) {
+        let open = |record: &Record| !record.told && fits(record);
+        while let Some(at) = self.oldest(open) {
+            self.finish(now_us, at);
+        }
+    }
+
+    fn oldest(&self, fits: impl Fn(&Record) -> bool) -> Option<usize> {
+        let records = self.records.iter().enumerate();
+        let fitting = records.filter_map(|(at, record)| Some((at, record.filter(&fits)?)));
+        let oldest = fitting.min_by_key(|(_, record)| record.number);
+        oldest.map(|(at, _)| at)
+    }
+
+    /// Tells the end of a press, once.
+    fn finish(&mut self, now_us: u64, at: usize) {
+        let Some(record) = self.records[at].as_mut().filter(|record| !record.told) else {
+            return;
+        };
+        if record.lasts() && record.ended_us == record.began_us {
+            record.ended_us = now_us.max(record.began_us);
+        }
+        record.told = true;
+        record.tell_at_us = None;
+        let duration = Duration::from_micros(record.ended_us - record.began_us);
+        let press = record.press(now_us);
+        self.told
+            .push_back(Told::Ended(Press { duration, ..press }));
+    }
+}
+
+impl By {
+    fn over(self) -> Self {
+        match self {
+            Self::Lasts => Self::Over,
+            other => other,
+        }
+    }
+}
+
+impl Record {
+    fn by(&self, source: DigitSource) -> &By {
+        match source {
+            DigitSource::TelephoneEvent => &self.event,
+            DigitSource::InBand => &self.tone,
+        }
+    }
+
+    fn by_mut(&mut self, source: DigitSource) -> &mut By {
+        match source {
+            DigitSource::TelephoneEvent => &mut self.event,
+            DigitSource::InBand => &mut self.tone,
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        self.event == By::Lasts || self.tone == By::Lasts
+    }
+
+    fn press(&self, now_us: u64) -> Press {
+        Press {
+            number: self.number,
+            code: self.code,
+            source: self.source,
+            level: self.level,
+            confidence: self.confidence,
+            began_before: Duration::from_micros(now_us.saturating_sub(self.began_us)),
+            duration: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: DigitSource = DigitSource::TelephoneEvent;
+    const TONE: DigitSource = DigitSource::InBand;
+    const MS: u64 = 1_000;
+
+    struct Heard(Merge);
+
+    impl Heard {
+        fn new() -> Self {
+            Self(Merge::new())
+        }
+
+        fn began(&mut self, now_ms: u64, source: DigitSource, code: u8, at_ms: u64) -> &mut Self {
+            let sound = Sound {
+                code: EventCode(code),
+                source,
+                began_us: at_ms * MS,
+                is_exact: false,
+                level: None,
+                confidence: 90,
+            };
+            self.0.began(now_ms * MS, &sound);
+            self
+        }
+
+        fn ended(&mut self, now_ms: u64, source: DigitSource, code: u8, at_ms: u64) -> &mut Self {
+            let code = EventCode(code);
+            self.0
+                .ended(now_ms * MS, source, code, at_ms * MS, CLAIM_US);
+            self
+        }
+
+        /// Number, key and duration in ms of all ends so far; every one had one beginning.
+        fn presses(&mut self, now_ms: u64) -> Vec<(u32, u8, u128, DigitSource)> {
+            self.0.timeout(now_ms * MS);
+            let (mut open, mut all) = (Vec::new(), Vec::new());
+            while let Some(told) = self.0.next_told() {
+                match told {
+                    Told::Began(press) => open.push(press.number),
+                    Told::Ended(press) => {
+                        assert_eq!(open.iter().filter(|n| **n == press.number).count(), 1);
+                        open.retain(|number| *number != press.number);
+                        let ms = press.duration.as_millis();
+                        all.push((press.number, press.code.0, ms, press.source));
+                    }
+                }
+            }
+            assert!(open.is_empty(), "{} presses never end", open.len());
+            all
+        }
+    }
+
+    #[test]
+    fn a_residual_tone_and_its_event_are_one_press() {
+        // The tone first: the gateway needed 50 ms.
+        let mut heard = Heard::new();
+        heard.began(40, TONE, 5, 0).ended(80, TONE, 5, 50);
+        heard.began(60, EVENT, 5, 60).ended(200, EVENT, 5, 180);
+        assert_eq!(heard.presses(1_000), [(0, 5, 180, TONE)]);
+        // The event first, then the first of the tone, then the last.
+        let mut heard = Heard::new();
+        heard.began(10, EVENT, 5, 0).began(45, TONE, 5, 5);
+        heard.ended(60, TONE, 5, 30).ended(160, EVENT, 5, 150);
+        heard.began(280, TONE, 5, 250).ended(320, TONE, 5, 300);
+        assert_eq!(heard.presses(1_000), [(0, 5, 150, EVENT)]);
+        // A tone after that is another press.
+        heard.began(400, TONE, 5, 351).ended(440, TONE, 5, 420);
+        assert_eq!(heard.presses(1_000), [(1, 5, 69, TONE)]);
+    }
+
+    #[test]
+    fn an_event_may_be_late() {
+        let mut heard = Heard::new();
+        heard.began(40, TONE, 5, 0).ended(90, TONE, 5, 60);
+        heard.began(460, EVENT, 5, 460).ended(560, EVENT, 5, 540);
+        assert_eq!(heard.presses(1_000), [(0, 5, 60, TONE)]);
+        let mut heard = Heard::new();
+        heard.began(40, TONE, 5, 0).ended(90, TONE, 5, 60);
+        heard.began(461, EVENT, 5, 461).ended(560, EVENT, 5, 541);
+        assert_eq!(heard.presses(1_000).len(), 2);
+    }
+
+    #[test]
+    fn what_one_source_hears_twice_are_two_presses() {
+        for source in [EVENT, TONE] {
+            let mut heard = Heard::new();
+            heard.began(20, source, 5, 0).ended(60, source, 5, 40);
+            heard.began(100, source, 5, 80).ended(150, source, 5, 130);
+            let expected = [(0, 5, 40, source), (1, 5, 50, source)];
+            assert_eq!(heard.presses(1_000), expected);
+        }
+        // Both hear both, the events late.
+        let mut heard = Heard::new();
+        heard.began(30, TONE, 5, 0).ended(60, TONE, 5, 40);
+        heard.began(110, TONE, 5, 80).began(120, EVENT, 5, 120);
+        heard.ended(150, TONE, 5, 120).ended(170, EVENT, 5, 160);
+        heard.began(200, EVENT, 5, 200).ended(240, EVENT, 5, 240);
+        assert_eq!(heard.presses(1_000).len(), 2);
+        // Both hear both, the events first.
+        let mut heard = Heard::new();
+        for from in [0, 80] {
+            heard.began(from + 5, EVENT, 5, from);
+            heard.began(from + 35, TONE, 5, from);
+            heard.ended(from + 45, EVENT, 5, from + 40);
+            heard.ended(from + 60, TONE, 5, from + 40);
+        }
+        assert_eq!(heard.presses(1_000).len(), 2);
+    }
+
+    #[test]
+    fn other_keys_and_other_events_are_their_own() {
+        let mut heard = Heard::new();
+        heard.began(40, TONE, 5, 0).began(50, EVENT, 6, 45);
+        heard.ended(90, TONE, 5, 60).ended(120, EVENT, 6, 110);
+        heard.began(200, EVENT, 36, 200).ended(300, EVENT, 36, 290);
+        let codes = heard.presses(1_000).into_iter().map(|(_, code, ..)| code);
+        let mut codes: Vec<_> = codes.collect();
+        codes.sort_unstable();
+        assert_eq!(codes, [5, 6, 36]);
+    }
+
+    #[test]
+    fn whatever_lasts_ends_when_nothing_is_heard_any_more() {
+        let mut heard = Heard::new();
+        for key in 0..12 {
+            heard.began(u64::from(key) * 10 + 5, EVENT, key, u64::from(key) * 10);
+        }
+        heard.began(200, TONE, 13, 160);
+        heard.0.close(300 * MS);
+        let presses = heard.presses(300);
+        let mut numbers: Vec<_> = presses.iter().map(|(number, ..)| *number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..13).collect::<Vec<_>>());
+        assert_eq!(presses.last(), Some(&(12, 13, 140, TONE)));
+        heard.0.close(400 * MS);
+        assert!(heard.presses(400).is_empty());
+    }
+
+    #[test]
+    fn a_tone_that_no_event_claims_is_told_in_time() {
+        let mut heard = Heard::new();
+        heard.began(40, TONE, 5, 0).ended(90, TONE, 5, 60);
+        assert_eq!(heard.0.next_timeout_us(), Some(190 * MS));
+        heard.0.timeout(189 * MS);
+        assert!(matches!(heard.0.next_told(), Some(Told::Began(_))));
+        assert_eq!(heard.0.next_told(), None);
+        heard.0.timeout(190 * MS);
+        assert!(matches!(heard.0.next_told(), Some(Told::Ended(_))));
+        assert_eq!(heard.0.next_timeout_us(), None);
+        assert!(format!("{:?}", heard.0).starts_with("Merge { next: 1"));
+    }
+}
