@@ -4,6 +4,7 @@ pub mod clip;
 pub mod codec;
 pub mod comfort;
 pub mod conceal;
+pub mod dtmf;
 pub mod g711;
 pub mod g722;
 pub mod l16;
