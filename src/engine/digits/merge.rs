@@ -342,11 +342,13 @@ mod tests {
                 level: None,
                 confidence: 90,
             };
+            self.0.timeout(now_ms * MS);
             self.0.began(now_ms * MS, &sound);
             self
         }
 
         fn ended(&mut self, now_ms: u64, source: DigitSource, code: u8, at_ms: u64) -> &mut Self {
+            self.0.timeout(now_ms * MS);
             let code = EventCode(code);
             self.0
                 .ended(now_ms * MS, source, code, at_ms * MS, CLAIM_US);
