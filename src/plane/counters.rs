@@ -76,6 +76,8 @@ pub struct WorkerCounters {
     pub commands_waiting: Counter,
     /// Turns in which commands had to wait because nobody took the reports.
     pub reports_stuck: Counter,
+    /// Events of calls, such as key presses, that nobody took in time.
+    pub events_lost: Counter,
     /// Calls in the table now (a level).
     pub calls: Counter,
     /// Calls lost to a defect of ours, caught.

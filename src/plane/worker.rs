@@ -30,10 +30,12 @@ use crate::engine::{
 
 mod handover;
 mod moving;
+mod owed;
 mod table;
 mod turn;
 
 pub use handover::{Absorption, Giver, HANDOVER_PATIENCE, Taker};
+pub use owed::EVENTS_WAITING_MAX;
 use turn::Turn;
 
 /// Most calls of one worker (`slot` is below this).

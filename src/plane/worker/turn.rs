@@ -1,11 +1,11 @@
 //! The worker thread's loop: packets, then what calls want done, commands, timers, reports.
 
-use std::collections::VecDeque;
 use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::handover::Waiting;
+use super::owed::Owed;
 use super::table::{Entry, NEVER, Table};
 use super::{
     COMMANDS_PER_TURN, Command, Placed, Refusal, Remains, Report, STOP_PATIENCE, Shared,
@@ -33,9 +33,9 @@ pub(super) struct Turn<D> {
     pub(super) wheel: Wheel,
     commands: rtrb::Consumer<Command>,
     reports: rtrb::Producer<Report>,
-    /// Reports the queue had no room for. Bounded: while it is not empty no command is taken, and
-    /// calls report by themselves at most twice in their life.
-    pub(super) owed: VecDeque<Report>,
+    /// Reports the queue had no room for. Bounded: while an answer waits no command is taken, calls
+    /// end at most once in their life, and events have a bound of their own.
+    pub(super) owed: Owed,
     /// A call that is to come from another worker; no command is taken before.
     pub(super) awaited: Option<Waiting>,
     /// Reports were queued in this turn.
@@ -61,7 +61,7 @@ impl<D: Driver> Turn<D> {
             wheel: Wheel::new(Instant::now()),
             commands,
             reports,
-            owed: VecDeque::new(),
+            owed: Owed::default(),
             awaited: None,
             reported: false,
             shared,
@@ -104,7 +104,7 @@ impl<D: Driver> Turn<D> {
             now = self.publish(polled);
             if stopping {
                 let since = *stopped_at.get_or_insert(now);
-                let done = !self.has_commands() && self.owed.is_empty();
+                let done = !self.has_commands() && self.owed.is_all_told();
                 if done || now.duration_since(since) >= STOP_PATIENCE {
                     return;
                 }
@@ -122,7 +122,7 @@ impl<D: Driver> Turn<D> {
             .wheel
             .next_due()
             .map(|at| at.saturating_duration_since(now));
-        if !self.owed.is_empty() || self.awaited.is_some() {
+        if !self.owed.is_all_told() || self.awaited.is_some() {
             return Some(timer.map_or(STUCK_RETRY, |t| t.min(STUCK_RETRY)));
         }
         if self.commands.is_empty() {
@@ -343,19 +343,11 @@ impl<D: Driver> Turn<D> {
 
     /// Moves owed reports into the queue as far as it has room.
     fn deliver(&mut self) {
-        while let Some(report) = self.owed.pop_front() {
-            if matches!(report, Report::Broken { .. }) {
-                self.broken += 1;
-            }
-            if let Err(rtrb::PushError::Full(report)) = self.reports.push(report) {
-                if matches!(report, Report::Broken { .. }) {
-                    self.broken -= 1;
-                }
-                self.owed.push_front(report);
-                break;
-            }
-            self.reported = true;
-        }
+        let (broken, reported) = (&mut self.broken, &mut self.reported);
+        self.owed.deliver(&mut self.reports, |report| {
+            *broken += u64::from(matches!(report, Report::Broken { .. }));
+            *reported = true;
+        });
     }
 
     /// Ends the turn: wakes the reader once for all its reports, and shows the counters. Returns
@@ -372,6 +364,7 @@ impl<D: Driver> Turn<D> {
         counters.commands.set(self.commands_done);
         counters.commands_waiting.set(self.commands.slots() as u64);
         counters.reports_stuck.set(self.stuck);
+        counters.events_lost.set(self.owed.lost);
         counters.calls.set(self.table.calls);
         counters.calls_broken.set(self.broken);
         let now = Instant::now();
@@ -388,7 +381,7 @@ impl<D: Driver> Turn<D> {
 /// Where a call's wishes go.
 pub(super) struct Outlet<'a, D> {
     pub(super) driver: &'a mut D,
-    pub(super) reports: &'a mut VecDeque<Report>,
+    pub(super) reports: &'a mut Owed,
 }
 
 impl<D: Driver> Outlet<'_, D> {
