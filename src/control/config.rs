@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::ng::dtmf_log::{self, DigitLog};
 use crate::plane::interface::{InterfaceSpec, Interfaces, SpecError};
 use crate::plane::ports::PortRange;
 use crate::switch::prompts::PromptsConfig;
@@ -92,6 +93,20 @@ pub struct Settings {
     /// Hide each party's SSRC, CNAME and SDP origin from the others on ng calls [default: false]
     #[arg(long, env = "CROSSPOINT_MASKED", num_args = 0..=1, default_missing_value = "true")]
     pub masked: Option<bool>,
+    /// Where key presses of calls without a dtmf-log-dest are told, as JSON over UDP [default: off]
+    #[arg(long, env = "CROSSPOINT_DTMF_LOG_DEST", value_name = "ADDR:PORT")]
+    pub dtmf_log_dest: Option<SocketAddr>,
+    /// Tell every ng-tcp connection of key presses [default: false]
+    #[arg(
+        long,
+        env = "CROSSPOINT_DTMF_LOG_NG_TCP",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub dtmf_log_ng_tcp: Option<bool>,
+    /// Write key presses into the log, with their keys [default: false]
+    #[arg(long, env = "CROSSPOINT_LOG_DIGITS", num_args = 0..=1, default_missing_value = "true")]
+    pub log_digits: Option<bool>,
     /// Directory that prompts may be read from, repeatable [default: /var/lib/crosspoint/prompts]
     #[arg(
         long,
@@ -174,6 +189,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Mask ng calls.
     pub masked: bool,
+    /// Whom key presses are told.
+    pub digit_log: DigitLog,
     /// Where prompts come from, and how many are kept.
     pub prompts: PromptsConfig,
     /// Log filter.
@@ -255,6 +272,9 @@ impl Settings {
             socket_buffer: self.socket_buffer.or(file.socket_buffer),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
             masked: self.masked.or(file.masked),
+            dtmf_log_dest: self.dtmf_log_dest.or(file.dtmf_log_dest),
+            dtmf_log_ng_tcp: self.dtmf_log_ng_tcp.or(file.dtmf_log_ng_tcp),
+            log_digits: self.log_digits.or(file.log_digits),
             prompt_dir: list(self.prompt_dir, file.prompt_dir),
             prompt_cache: self.prompt_cache.or(file.prompt_cache),
             prompt_private_urls: self.prompt_private_urls.or(file.prompt_private_urls),
@@ -293,6 +313,11 @@ impl Settings {
             socket_buffer: self.socket_buffer,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(30)),
             masked: self.masked.unwrap_or(false),
+            digit_log: DigitLog {
+                to: self.dtmf_log_dest,
+                over_tcp: self.dtmf_log_ng_tcp.unwrap_or(false),
+                in_log: self.log_digits.unwrap_or(false),
+            },
             prompts,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
@@ -356,6 +381,18 @@ impl Config {
         }
         if self.max_calls == Some(0) {
             return bad("max-calls", "0 would refuse every call".to_owned());
+        }
+        if let Some(to) = self.digit_log.to
+            && dtmf_log::destination(&to.to_string()).is_none()
+        {
+            return bad(
+                "dtmf-log-dest",
+                format!("{to} is not the address and port of one receiver"),
+            );
+        }
+        if self.digit_log.over_tcp && self.ng_tcp.is_none() {
+            let why = "needs ng-tcp, whose connections are told";
+            return bad("dtmf-log-ng-tcp", why.to_owned());
         }
         self.check_media()?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {

@@ -132,6 +132,31 @@ impl Collector for Scrape {
             "ng replies too large for a datagram",
             load(&service.oversize_replies),
         )?;
+        let digits = [
+            (
+                "dtmf_logged",
+                "Key presses sent to a log",
+                &service.digits_logged,
+            ),
+            (
+                "dtmf_unlogged",
+                "Key presses no log was reached with",
+                &service.digits_unlogged,
+            ),
+            (
+                "ng_notices_lost",
+                "Notices a slow TCP client missed",
+                &service.notices_lost,
+            ),
+            (
+                "events_lagged",
+                "Events a slow subscriber missed",
+                &c.events_lagged,
+            ),
+        ];
+        for (name, help, count) in digits {
+            counter(&mut e, name, help, load(count))?;
+        }
         let cookies = service.cookie_stats();
         gauge(&mut e, "ng_cookies", "Cookies kept", cookies.entries as u64)?;
         gauge(
@@ -197,11 +222,14 @@ impl Scrape {
         let switch = self.0.switch();
         type Pick = fn(&WorkerCounters) -> &Counter;
         let sum = |pick: Pick| switch.worker_counters().map(|w| pick(w).get()).sum::<u64>();
-        let counters: [(&str, &str, Pick); 14] = [
+        let counters: [(&str, &str, Pick); 15] = [
             ("packets_in", "Datagrams received", |w| &w.packets_in),
             ("packets_out", "Datagrams sent", |w| &w.packets_out),
             ("bytes_in", "UDP payload bytes received", |w| &w.bytes_in),
             ("bytes_out", "UDP payload bytes sent", |w| &w.bytes_out),
+            ("events_lost", "Events nobody took in time", |w| {
+                &w.events_lost
+            }),
             ("send_full", "Datagrams a full network queue refused", |w| {
                 &w.send_full
             }),

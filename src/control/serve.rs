@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::{Config, LogFormat};
 use super::http;
-use super::ng::{NgService, doors};
+use super::ng::{NgService, doors, dtmf_log};
 use crate::engine::{Privacy, Timers};
 use crate::plane::limits::{LimitError, OpenFiles};
 use crate::plane::worker::{CALLS_MAX, WorkerConfig, WorkerHandle};
@@ -168,6 +168,7 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
             .map_err(bound("ng-tcp", address))?;
         tokio::spawn(doors::serve_tcp(Arc::clone(&service), tcp));
     }
+    tokio::spawn(dtmf_log::serve(Arc::clone(&service), config.digit_log));
     tokio::spawn(doors::serve_udp(Arc::clone(&service), udp));
     let token = config.http_token.clone();
     tokio::spawn(async move {

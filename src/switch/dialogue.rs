@@ -1,5 +1,6 @@
 //! Who talks with whom, and what they offered each other and agreed on (RFC 3264).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::SwitchError;
@@ -32,6 +33,8 @@ pub struct Dialogue {
     pub gates: Gates,
     /// Parties that only listen, in order of their coming.
     pub listeners: Vec<Listener>,
+    /// Where completed presses of keys are reported to (ng `dtmf-log-dest`).
+    pub digits_to: Option<SocketAddr>,
     /// Who is mixed with whom.
     pub bridges: Bridges,
     /// Who hears whom by subscription; the bridges without a name follow from it.

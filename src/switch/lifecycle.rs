@@ -9,7 +9,7 @@ use super::dialogue::Dialogue;
 use super::negotiate::Plan;
 use super::registry::{Events, SharedCall};
 use super::{Snapshot, Switch, SwitchError, negotiate};
-use crate::engine::{Call, CallConfig, CallKey, Change, Component, EndReason, StreamIx};
+use crate::engine::{Call, CallConfig, CallKey, Change, Component, EndReason, Event, StreamIx};
 use crate::plane::worker::Command;
 
 impl Switch {
@@ -222,6 +222,10 @@ impl Events for FromWorker {
     fn ended(&self, key: CallKey, reason: Option<EndReason>) {
         let (switch, worker) = (Arc::clone(&self.switch), self.worker);
         tokio::spawn(async move { switch.ended(worker, key, reason).await });
+    }
+
+    fn event(&self, key: CallKey, event: Event) {
+        self.switch.tell((self.worker, key), event);
     }
 
     fn closed(&self, key: CallKey) {

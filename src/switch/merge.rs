@@ -67,6 +67,7 @@ impl Dialogue {
             });
         }
         self.streams += other.streams;
+        self.digits_to = self.digits_to.or(other.digits_to);
         Ok(by)
     }
 }

@@ -9,6 +9,7 @@ mod call;
 mod connect;
 mod dialogue;
 mod error;
+mod events;
 mod hold;
 mod lifecycle;
 mod listener;
@@ -35,6 +36,7 @@ pub use call::{CallState, Signal};
 pub use connect::Connection;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
+pub use events::{CallEvent, EVENTS_KEPT_MAX, EventStream};
 pub use hold::{Hold, HoldMusic, MusicSource};
 pub use listener::{LISTENERS_MAX, Listener, Subscription};
 pub use mesh::{Mesh, MeshRequest, MeshTalker};
@@ -50,6 +52,7 @@ pub use snapshot::Snapshot;
 
 use crate::engine::{CallKey, Change, EndReason, Privacy, Timers};
 use crate::plane::counters::WorkerCounters;
+use events::Hub;
 use lifecycle::FromWorker;
 use negotiate::{Desk, Plan};
 use prompts::{Prompts, PromptsConfig};
@@ -85,6 +88,8 @@ pub struct SwitchCounters {
     pub refused_limit: AtomicU64,
     /// Commands a worker refused: a defect, or a race that was cleaned up.
     pub refused_by_worker: AtomicU64,
+    /// Events that a subscriber was too slow to take.
+    pub events_lagged: AtomicU64,
     /// Sounds begun by command, one for each party that hears one.
     pub played: AtomicU64,
 }
@@ -97,6 +102,7 @@ pub struct Switch {
     registry: Registry,
     prompts: Prompts,
     draining: AtomicBool,
+    events: Hub,
     counters: SwitchCounters,
     started: Instant,
 }
@@ -110,6 +116,7 @@ impl Switch {
             config,
             site,
             draining: AtomicBool::new(false),
+            events: Hub::new(),
             counters: SwitchCounters::default(),
             started: Instant::now(),
         })
@@ -355,7 +362,9 @@ impl Switch {
         let mut draft = call.dialogue.clone();
         let mut plan = Plan::default();
         let sdp = step(&desk, &mut draft, &mut plan, n)?;
+        draft.digits_to = n.options.digits_to.or(draft.digits_to);
         negotiate::listeners::refresh(&mut draft, &mut plan);
+        negotiate::listen(&mut draft, &mut plan, self.events.is_wanted());
         let warnings = std::mem::take(&mut plan.warnings);
         let music = plan.music.take();
         self.carry_out(call, draft, plan, desk.now)?;

@@ -7,6 +7,7 @@ mod addresses;
 mod branches;
 mod codecs;
 mod connect;
+mod digits;
 pub(super) mod echo;
 mod hold;
 mod listener_offer;
@@ -26,6 +27,7 @@ use branches::Standing;
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
 pub(super) use connect::connect;
+pub(super) use digits::listen;
 pub(super) use hold::end_hold;
 use media::{
     Terms, carriage, ensure_media, give_voice, is_recoded, join, offered_types, payload_types,
@@ -464,4 +466,5 @@ fn take_identity(party: &mut Party, tag: &str, options: &Options) {
     if let Some(label) = &options.label {
         party.label = Some(label.as_str().into());
     }
+    party.detects |= options.detects;
 }

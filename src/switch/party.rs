@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::hold::{Hold, HoldMusic};
 use super::request::{Family, IdleChoice, MediaGate};
 use crate::engine::{
-    EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
+    DigitsConfig, EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
 };
 use crate::wire::sdp::{Codec, Direction, Media};
 
@@ -41,6 +41,8 @@ pub struct Party {
     pub published: bool,
     /// What it may send.
     pub gates: Gates,
+    /// Its keys are listened to in its audio, too, by command.
+    pub detects: bool,
     /// Its `m=` lines.
     pub medias: Vec<LegMedia>,
     /// Name of the interface that faces it.
@@ -90,6 +92,7 @@ impl Party {
             interface: interface.into(),
             origin: MaskedOrigin::default(),
             gates: Gates::default(),
+            detects: false,
             early: None,
             choices: 0,
             idle: IdleChoice::default(),
@@ -209,6 +212,8 @@ pub struct LegMedia {
     pub speaks: Option<Spoken>,
     /// The engine knows what it speaks and hears: it is recoded, played to, mixed or forked.
     pub voiced: bool,
+    /// What the engine listens for of its party's keys.
+    pub digits: DigitsConfig,
     /// The payload type under which it accepts comfort noise beside that.
     pub noise: Option<u8>,
     /// What it is sent while there is nothing to hear.
@@ -285,6 +290,7 @@ impl LegMedia {
             noise: None,
             idle: IdleChoice::default(),
             voiced: false,
+            digits: DigitsConfig::default(),
             types: SmallVec::new(),
             remote: None,
             direction: Direction::RecvOnly,
@@ -306,6 +312,7 @@ impl LegMedia {
             numbers: Vec::new(),
             speaks: None,
             voiced: false,
+            digits: DigitsConfig::default(),
             noise: None,
             idle: IdleChoice::default(),
             types: SmallVec::new(),

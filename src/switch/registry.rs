@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::SwitchError;
 use super::call::CallState;
 use super::dialogue::Dialogue;
-use crate::engine::{CallKey, CallReport, Change, EndReason, StreamIx};
+use crate::engine::{CallKey, CallReport, Change, EndReason, Event, StreamIx};
 use crate::plane::counters::WorkerCounters;
 use crate::plane::worker::{
     Absorption, Command, Refusal, Report, Reports, SubmitError, WorkerHandle,
@@ -156,7 +156,7 @@ impl WorkerPort {
             }
             Report::Absorbed { remains, .. } => drop(remains),
             Report::Ended { key, reason } => events.ended(key, Some(reason)),
-            Report::Event { .. } => {}
+            Report::Event { key, event } => events.event(key, event),
             Report::Broken { key } => events.ended(key, None),
             Report::Refused {
                 key,
@@ -188,6 +188,8 @@ impl WorkerPort {
 pub(super) trait Events {
     /// A timer ended the call, or (`None`) a defect of ours did.
     fn ended(&self, key: CallKey, reason: Option<EndReason>);
+    /// Something happened in the call that others wait for.
+    fn event(&self, key: CallKey, event: Event);
     /// The sockets of closed streams are closed.
     fn closed(&self, key: CallKey);
     /// The worker has given the call to another one.

@@ -1,6 +1,6 @@
 //! What a signalling layer asks for: every door (ng, and later HTTP and SIP) fills these in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::hold::HoldMusic;
@@ -149,6 +149,10 @@ pub struct Options {
     pub tos: Option<u8>,
     /// What the party whose SDP this is has for whom it puts on hold.
     pub music: Option<HoldMusic>,
+    /// Listen for keys in the audio of the party whose SDP this is (ng `detect-DTMF`).
+    pub detects: bool,
+    /// Where completed presses of keys in this call are reported to; `None`: as before.
+    pub digits_to: Option<SocketAddr>,
     /// Send media back where it came from, or nowhere (ng `media-echo`); `None`: as before.
     pub echo: Option<Echo>,
 }

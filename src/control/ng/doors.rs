@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::service::NgService;
@@ -131,8 +132,25 @@ async fn converse(
     let mut deadline = Instant::now() + patience.first;
     let mut held: Vec<u8> = Vec::with_capacity(4096);
     let mut framer = Framer::default();
+    let mut notices = service.notices();
     loop {
-        let read = timeout_at(deadline, stream.read_buf(&mut held)).await;
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(deadline, stream.read_buf(&mut held)) => read,
+            notice = notices.recv() => {
+                match notice {
+                    Ok(notice) => {
+                        let written = timeout(patience.write, stream.write_all(&notice)).await;
+                        written.map_err(late)??;
+                    }
+                    Err(RecvError::Lagged(lost)) => {
+                        service.notices_lost.fetch_add(lost, Ordering::Relaxed);
+                    }
+                    Err(RecvError::Closed) => return Ok(()),
+                }
+                continue;
+            }
+        };
         if read.map_err(late)?? == 0 {
             return Ok(());
         }

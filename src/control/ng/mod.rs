@@ -11,6 +11,7 @@
 mod connect;
 pub mod cookie;
 pub mod doors;
+pub mod dtmf_log;
 pub mod flags;
 pub mod mesh;
 mod moh;
@@ -19,7 +20,7 @@ pub mod request;
 mod service;
 mod subscribe;
 
-pub use service::{DATAGRAM_REPLY_MAX, DELAYED_DELETES_MAX, NgService};
+pub use service::{DATAGRAM_REPLY_MAX, DELAYED_DELETES_MAX, NOTICES_MAX, NgService};
 
 use crate::wire::ng::{Encoding, Value};
 

@@ -4,7 +4,7 @@
 //! by key, then the small conversions of values.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
@@ -14,6 +14,7 @@ use crate::switch::{Echo, HoldMusic};
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
+use super::dtmf_log::destination;
 use super::flags::{self, Flag, Key, Name, RtppFlags, Word};
 use super::mesh::MeshKeys;
 
@@ -243,6 +244,9 @@ pub enum RequestError {
     /// The verb needs a to-tag. An empty one is none.
     #[error("No to-tag in message")]
     NoToTag,
+    /// `dtmf-log-dest` is no address of one receiver.
+    #[error("dtmf-log-dest is not an address and a port, as 192.0.2.1:9999")]
+    LogDestination,
     /// An identifier is longer than [`CALL_ID_MAX`] or [`TAG_MAX`].
     #[error("The {key} is longer than {max} bytes")]
     TooLong {
@@ -342,6 +346,8 @@ pub struct Request<'a> {
     pub repeat_duration_ms: Option<u32>,
     /// `start-pos` in milliseconds: where to begin to play.
     pub start_pos_ms: Option<u32>,
+    /// `dtmf-log-dest`: where this call's presses of keys are told.
+    pub dtmf_log_dest: Option<SocketAddr>,
     /// `moh`: the music that the sender of the SDP has for whom it puts on hold.
     pub moh: Option<HoldMusic>,
     /// `supports: load limit`: the client knows that result.
@@ -365,6 +371,8 @@ pub struct Flags {
     pub always_transcode: bool,
     /// `asymmetric`: the party does not receive where it sends from.
     pub asymmetric: bool,
+    /// `detect-DTMF`: keys are listened for in the audio of the party whose SDP this is.
+    pub detect_dtmf: bool,
     /// `directional`: only the selected participant, not the whole call.
     pub directional: bool,
     /// `early-media`.
@@ -608,6 +616,7 @@ impl<'a> Request<'a> {
             repeat_times: None,
             repeat_duration_ms: None,
             start_pos_ms: None,
+            dtmf_log_dest: None,
             moh: None,
             supports_load_limit: false,
             mesh: MeshKeys::default(),
@@ -747,6 +756,12 @@ impl<'a> Reader<'a> {
             Key::RepeatTimes => put(&mut request.repeat_times, number(&value)),
             Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
             Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
+            Key::DtmfLogDest if is_empty(&value) => true,
+            Key::DtmfLogDest => {
+                let to = value.str().and_then(destination);
+                request.dtmf_log_dest = Some(to.ok_or(RequestError::LogDestination)?);
+                true
+            }
             Key::Moh => super::moh::read(request, &value),
             Key::Calls | Key::Tags | Key::Loudest if request.command != Command::Mesh => false,
             Key::Calls => put(&mut request.mesh.calls, Some(value)),

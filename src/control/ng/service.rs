@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
@@ -32,6 +33,9 @@ pub const DATAGRAM_REPLY_MAX: usize = 65_507;
 /// calls were left out.
 const CLI_REPLY_FRAME: usize = COOKIE_LEN_MAX + 256;
 
+/// Notices that wait for a TCP client that is slow to take them; the oldest go first.
+pub const NOTICES_MAX: usize = 256;
+
 /// Deletes that may wait for their delay at a time; one more is refused.
 pub const DELAYED_DELETES_MAX: usize = 1 << 17;
 
@@ -53,6 +57,13 @@ pub struct NgService {
     pub dropped: AtomicU64,
     /// Replies too large for a datagram, which were cut to their result.
     pub oversize_replies: AtomicU64,
+    /// Presses of keys that were sent to a log destination, and those that could not be.
+    pub digits_logged: AtomicU64,
+    /// See [`NgService::digits_logged`].
+    pub digits_unlogged: AtomicU64,
+    /// Notices that a TCP client was too slow to take.
+    pub notices_lost: AtomicU64,
+    notices: broadcast::Sender<Arc<[u8]>>,
 }
 
 /// What a delayed delete is about: the call, or the branch that To-tag or branch name.
@@ -85,7 +96,21 @@ impl NgService {
             replays: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             oversize_replies: AtomicU64::new(0),
+            digits_logged: AtomicU64::new(0),
+            digits_unlogged: AtomicU64::new(0),
+            notices_lost: AtomicU64::new(0),
+            notices: broadcast::Sender::new(NOTICES_MAX),
         })
+    }
+
+    /// Tells every connection of the TCP door something that it did not ask for.
+    pub(super) fn notify(&self, notice: Arc<[u8]>) {
+        let _nobody_is_connected = self.notices.send(notice);
+    }
+
+    /// What a connection is told from now on besides its replies.
+    pub(super) fn notices(&self) -> broadcast::Receiver<Arc<[u8]>> {
+        self.notices.subscribe()
     }
 
     /// The switch behind it.
@@ -656,6 +681,8 @@ pub(super) fn options(r: &mut Request<'_>) -> Options {
         label: text(r.set_label.as_ref().or(r.label.as_ref())).map(Cow::into_owned),
         tos: r.tos,
         music: r.moh.clone(),
+        detects: f.detect_dtmf,
+        digits_to: r.dtmf_log_dest,
         echo: r.media_echo,
     }
 }

@@ -78,6 +78,8 @@ fn plain_options(r: &mut Request<'_>) -> crate::switch::Options {
         (options.ptime_reverse.is_some(), "ptime-reverse"),
         (options.early_policy.is_some(), "early-media-policy"),
         (options.echo.is_some(), "media-echo"),
+        (options.detects, "detect-DTMF"),
+        (options.digits_to.is_some(), "dtmf-log-dest"),
     ];
     for (_, name) in without_effect.iter().filter(|(asked, _)| *asked) {
         r.ignore(name);
