@@ -483,6 +483,11 @@ impl Types {
         self.find(pt).copied()
     }
 
+    /// Whether the party may send telephone-events.
+    pub(super) fn has_events(&self) -> bool {
+        self.known.iter().any(|known| known.event)
+    }
+
     /// The party's own number for telephone-events at this clock.
     pub(super) fn event(&self, clock_hz: u32) -> Option<u8> {
         let mut known = self.known.iter();

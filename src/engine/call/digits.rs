@@ -6,7 +6,9 @@
 //! press a key to be heard again. Nothing here changes a packet, or what anybody is sent.
 
 use super::*;
-use crate::engine::digits::{Digits, DigitsConfig, EventPacket, Media, Press, Told};
+use crate::audio::codec::{CodecConfig, CodecKind};
+use crate::engine::digits::{Audio, Digits, DigitsConfig, EventPacket, Press, Told};
+use crate::engine::fork::Law;
 
 impl Call {
     /// What to listen for on a party; nothing ends what lasts.
@@ -72,28 +74,32 @@ impl Call {
         if !heard || matches!(continuity, Continuity::Suspect | Continuity::Straggler) {
             return;
         }
+        let codec = stream.heard_codec(packet.header().pt);
         let Some(digits) = &mut stream.digits else {
             return;
         };
         let header = packet.header();
         let kind = stream.types.describe(header.pt);
+        let (ssrc, seq, timestamp) = (header.ssrc, header.seq.0, header.timestamp.0);
         if kind.event {
             let event = EventPacket {
-                ssrc: header.ssrc,
-                seq: header.seq.0,
-                timestamp: header.timestamp.0,
+                ssrc,
+                seq,
+                timestamp,
                 marker: header.marker,
                 clock_hz: kind.clock_hz,
                 payload: packet.payload(),
             };
             digits.event(now, &event);
         } else {
-            let media = Media {
-                ssrc: header.ssrc,
-                seq: header.seq.0,
-                timestamp: header.timestamp.0,
+            let audio = Audio {
+                ssrc,
+                seq,
+                timestamp,
+                codec,
+                payload: packet.payload(),
             };
-            digits.media(now, &media);
+            digits.media(now, &audio, stream.types.has_events());
         }
         self.tell_digits(now, ix);
     }
@@ -135,5 +141,23 @@ impl Call {
     pub(super) fn press_ended(&mut self, now: Micros, ix: StreamIx, press: Press) {
         self.log.push(now, ix, EventKind::DigitEnded(press));
         self.outputs = true;
+    }
+}
+
+impl Stream {
+    /// How to decode a payload type for its party's keys: as its voice says, or as it is known
+    /// without one. `None`: it is no audio that can be decoded, or nobody listens to audio.
+    fn heard_codec(&self, pt: u8) -> Option<CodecConfig> {
+        self.digits.as_ref().filter(|digits| digits.hears_tones())?;
+        let hears = self.voice.as_ref().map(|voice| &voice.config.hears);
+        if let Some(heard) = hears.into_iter().flatten().find(|heard| heard.pt == pt) {
+            return Some(heard.codec);
+        }
+        let kind = match self.law(&self.types.describe(pt))? {
+            Law::Ulaw => CodecKind::Pcmu,
+            Law::Alaw => CodecKind::Pcma,
+            Law::Linear(_) => return None,
+        };
+        Some(CodecConfig::new(kind))
     }
 }

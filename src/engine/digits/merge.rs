@@ -162,14 +162,24 @@ impl Merge {
 
     /// Nothing is heard any more: whatever lasts has ended.
     pub(in crate::engine) fn close(&mut self, now_us: u64) {
-        for record in self.records.iter_mut().flatten() {
-            if !record.told && record.lasts() {
-                record.ended_us = now_us.max(record.began_us);
-            }
-            record.event = record.event.over();
-            record.tone = record.tone.over();
+        for source in [DigitSource::InBand, DigitSource::TelephoneEvent] {
+            self.silence(now_us, source);
         }
         self.finish_where(now_us, |_| true);
+    }
+
+    /// Nothing is heard of one source any more: what it alone hears has ended.
+    pub(in crate::engine) fn silence(&mut self, now_us: u64, source: DigitSource) {
+        for record in self.records.iter_mut().flatten() {
+            if *record.by(source) == By::Lasts {
+                *record.by_mut(source) = By::Over;
+                if !record.told && !record.lasts() {
+                    record.ended_us = now_us.max(record.began_us);
+                }
+            }
+        }
+        let has_ended = |record: &Record| !record.lasts() && record.tell_at_us.is_none();
+        self.finish_where(now_us, has_ended);
     }
 
     /// The press of a tone that an event belongs to: the one that began nearest to it.
@@ -181,7 +191,8 @@ impl Merge {
         let fits = |record: &Record| {
             let since = sound.began_us.saturating_sub(record.ended_us);
             let near = record.tone == By::Lasts || since <= reach_us;
-            let begun = record.began_us <= sound.began_us.saturating_add(RESIDUE_US);
+            // The last of a tone comes as much later as the event lasts, which is not known yet.
+            let begun = record.began_us <= sound.began_us.saturating_add(RESIDUE_LATE_US);
             record.code == sound.code && record.event == By::Unheard && near && begun
         };
         let records = self.records.iter().enumerate();
@@ -274,15 +285,6 @@ impl Merge {
         let press = record.press(now_us);
         self.told
             .push_back(Told::Ended(Press { duration, ..press }));
-    }
-}
-
-impl By {
-    fn over(self) -> Self {
-        match self {
-            Self::Lasts => Self::Over,
-            other => other,
-        }
     }
 }
 

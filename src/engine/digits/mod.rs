@@ -1,15 +1,20 @@
 //! Keys that parties press, however that arrives.
 
+mod hearing;
 mod merge;
 mod party;
 mod receiver;
+mod window;
 
 use std::time::Duration;
 
+pub(super) use hearing::Audio;
+pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
 pub(super) use merge::Told;
 pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
-pub(super) use party::{Digits, Media};
+pub(super) use party::Digits;
 pub use receiver::*;
+pub use window::{REORDER_PACKETS_MAX, REORDER_PAYLOAD_LEN_MAX};
 
 use crate::wire::event::EventCode;
 

@@ -1,6 +1,8 @@
 //! The keys of a party, as they arrive in a call: every press is told once.
 
+#[path = "../engine_support/mod.rs"]
 mod engine_support;
+mod tones;
 
 use std::net::SocketAddr;
 
