@@ -25,7 +25,7 @@ mod wary;
 use crate::wire::event::Digit;
 
 use close::{Close, Seen};
-use frontend::Frontend;
+use frontend::{Frontend, Window};
 use screen::Pair;
 pub use wary::Wary;
 
@@ -34,8 +34,6 @@ pub const RATES_HZ: [u32; 4] = super::resample::RATES_HZ;
 
 /// Samples at 8 kHz between two looks: 5 ms.
 const HOP: usize = 40;
-/// Looks in a row that must find the same pair before it is looked at closely.
-const PASSES: u8 = 3;
 
 /// A rate that is none of [`RATES_HZ`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -144,8 +142,10 @@ impl Edge {
 /// The state between two looks.
 #[derive(Debug, Clone, Default)]
 struct Hearing {
+    /// What the last look found.
     last: Option<Pair>,
-    passes: u8,
+    /// The last look was left out.
+    rested: bool,
     press: Option<Press>,
 }
 
@@ -164,23 +164,26 @@ const GONE: f64 = 160.0;
 
 impl Hearing {
     /// One look at the last samples, `now` is the position behind them.
-    fn hop(&mut self, window: &frontend::Window, now: u64, tell: &mut impl FnMut(Edge)) {
-        let found = screen::look(window);
-        let same = found.is_some() && found == self.last;
-        self.passes = if same {
-            self.passes.saturating_add(1)
-        } else {
-            u8::from(found.is_some())
-        };
-        self.last = found;
+    fn hop(&mut self, window: &Window, now: u64, tell: &mut impl FnMut(Edge)) {
         self.follow(window, now as f64, tell);
-        let Some(pair) = found.filter(|_| self.passes >= PASSES) else {
-            return;
-        };
-        if self.press.is_some_and(|press| press.seen.pair == pair) {
+        // While there is nothing, every other look is enough: a tone is found within 25 ms.
+        self.rested = !self.rested && self.last.is_none();
+        if self.rested {
             return;
         }
-        if let Some(seen) = Close::look(window, pair).judge() {
+        let found = screen::look(window);
+        let again = found.is_some_and(|found| self.last == Some(found.pair));
+        self.last = found.map(|found| found.pair);
+        let Some(found) = found.filter(|_| again) else {
+            return;
+        };
+        if self
+            .press
+            .is_some_and(|press| press.seen.pair == found.pair)
+        {
+            return;
+        }
+        if let Some(seen) = Close::look(window, found).judge(window) {
             self.end(tell);
             let start = now as f64 - f64::from(seen.length);
             self.press = Some(Press {
@@ -198,7 +201,7 @@ impl Hearing {
     }
 
     /// Whether the key that is down still is.
-    fn follow(&mut self, window: &frontend::Window, now: f64, tell: &mut impl FnMut(Edge)) {
+    fn follow(&mut self, window: &Window, now: f64, tell: &mut impl FnMut(Edge)) {
         let Some(press) = &mut self.press else {
             return;
         };
@@ -208,6 +211,17 @@ impl Hearing {
         if now - press.present > GONE {
             self.end(tell);
         }
+    }
+
+    /// Samples of the key that is down, from its start to where it was last heard.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positions, 0 at least"
+    )]
+    fn held(&self) -> Option<(u64, u64)> {
+        let press = self.press?;
+        Some((press.start.max(0.0) as u64, press.present.max(0.0) as u64))
     }
 
     fn end(&mut self, tell: &mut impl FnMut(Edge)) {

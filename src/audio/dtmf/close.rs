@@ -6,19 +6,41 @@
 use std::f32::consts::{PI, TAU};
 
 use super::frontend::Window;
-use super::screen::Pair;
-use super::tables::{FREQUENCIES_HZ, Phasor, SHORT, tables};
+use super::screen::{Found, Pair};
+use super::tables::{FREQUENCIES_HZ, Folded, LONG, Phasor, SHORT, tables};
 use crate::audio::tone::FULL_SCALE_DBM0;
 
 /// Samples between two windows: 2.5 ms.
 const STEP: usize = 20;
 /// Windows of a look, the newest first: they reach back 72.5 ms.
 const STEPS: usize = 26;
-/// Windows that must be inside the tone: the last 27.5 ms.
-const INSIDE: usize = 8;
+/// Most windows that must be inside the tone.
+const INSIDE_MAX: usize = 12;
 
-/// Shortest tone in samples that is a key: 30 ms. A tone of 24 ms is over by then.
-const LENGTH_MIN: f32 = 240.0;
+/// What is asked of a tone at some age.
+#[derive(Debug, Clone, Copy)]
+struct Bar {
+    /// Samples since it began.
+    length_min: f32,
+    /// Windows that must be inside of it.
+    inside: usize,
+    /// Share of the power that its two tones have.
+    share_min: f32,
+}
+
+/// A pure tone after 29.5 ms, when one of 24 ms is over; one in noise at 8 dB has more to show.
+const BARS: [Bar; 2] = [
+    Bar {
+        length_min: 236.0,
+        inside: 8,
+        share_min: 0.90,
+    },
+    Bar {
+        length_min: 320.0,
+        inside: INSIDE_MAX,
+        share_min: 0.82,
+    },
+];
 /// Both tones start within 7.5 ms.
 const SKEW_MAX: f32 = 60.0;
 /// Largest deviation of a frequency, between 1.8 and 3 %.
@@ -27,8 +49,8 @@ const DEVIATION_MAX: f32 = 0.024;
 const LEVEL_DBM0_MIN: f32 = -42.0;
 /// High minus low, in dB.
 const TWIST_DB: std::ops::RangeInclusive<f32> = -10.0..=8.0;
-/// Share of the power that the two tones have.
-const SHARE_MIN: f32 = 0.90;
+/// What is behind the tones has changed its power by no more than this since before them.
+const BEFORE_MAX: f32 = 1.6;
 /// The envelope inside stays between these, relative to its median.
 const STEADY: std::ops::RangeInclusive<f32> = 0.72..=1.35;
 /// How well the steps of the phase agree.
@@ -42,6 +64,7 @@ pub(super) struct Close {
     high: Track,
     /// Mean power under each window.
     powers: [f32; STEPS],
+    behind: bool,
 }
 
 /// One tone in the last windows.
@@ -78,7 +101,7 @@ impl Seen {
         reason = "clamped to 0 to 100"
     )]
     pub(super) fn confidence(&self) -> u8 {
-        (50.0 + 50.0 * (self.share - SHARE_MIN) / (1.0 - SHARE_MIN)).clamp(0.0, 100.0) as u8
+        (100.0 - 50.0 * (1.0 - self.share) / (1.0 - BARS[1].share_min)).clamp(0.0, 100.0) as u8
     }
 }
 
@@ -90,60 +113,95 @@ fn dbm0(amplitude: f32) -> f32 {
 }
 
 impl Close {
-    pub(super) fn look(window: &Window, pair: Pair) -> Self {
+    pub(super) fn look(window: &Window, found: Found) -> Self {
+        let pair = found.pair;
         let mut close = Self {
             pair,
             low: Track::new(pair.low),
             high: Track::new(pair.high + 4),
             powers: [0.0; STEPS],
+            behind: found.behind,
         };
-        let tables = tables();
+        let probes = &tables().short[pair.low][pair.high];
         for step in 0..STEPS {
             let Some(samples) = short(window, step) else {
                 break;
             };
-            close.low.phasors[step] = tables.short[pair.low].apply(samples);
-            close.high.phasors[step] = tables.short[pair.high + 4].apply(samples);
-            close.powers[step] = weighted_power(samples);
+            [close.low.phasors[step], close.high.phasors[step]] =
+                probes.apply(&Folded::new(samples));
+            close.powers[step] = tables().short_power(samples);
         }
         close
     }
 
     /// The key, if it is one.
-    pub(super) fn judge(&self) -> Option<Seen> {
-        let (low, high) = (self.low.amplitude(), self.high.amplitude());
+    pub(super) fn judge(&self, window: &Window) -> Option<Seen> {
+        BARS.iter().find_map(|bar| self.passes(*bar, window))
+    }
+
+    fn passes(&self, bar: Bar, window: &Window) -> Option<Seen> {
+        let tracks = [&self.low, &self.high];
+        let [low, high] = tracks.map(|track| track.amplitude(bar.inside));
         let length = self.length(low, high)?;
-        let deviations = [self.low.deviation_hz(), self.high.deviation_hz()];
+        if length < bar.length_min || !tracks.iter().all(|track| track.is_steady(bar.inside)) {
+            return None;
+        }
+        let deviations = tracks.map(|track| track.deviation_hz(bar.inside));
         let near = deviations[0].abs() <= DEVIATION_MAX * self.low.nominal_hz
             && deviations[1].abs() <= DEVIATION_MAX * self.high.nominal_hz;
         // A tone beside its nominal frequency is measured too weak.
-        let (low, high) = (
-            low / response(deviations[0]),
-            high / response(deviations[1]),
-        );
-        let power: f32 = self.powers[..INSIDE].iter().sum();
-        let tones = self.low.power() / response(deviations[0]).powi(2)
-            + self.high.power() / response(deviations[1]).powi(2);
+        let [low_response, high_response] = deviations.map(|hz| response(hz, SHORT));
+        let share = if self.behind {
+            self.share_behind(window, length, deviations)?
+        } else {
+            let power: f32 = self.powers[..bar.inside].iter().sum();
+            let tones = self.low.power(bar.inside) / low_response.powi(2)
+                + self.high.power(bar.inside) / high_response.powi(2);
+            tones / power
+        };
         let seen = Seen {
             pair: self.pair,
             length,
-            low,
-            high,
-            share: tones / power,
+            low: low / low_response,
+            high: high / high_response,
+            share,
         };
         let good = near
-            && seen.share >= SHARE_MIN
-            && dbm0(low.min(high)) >= LEVEL_DBM0_MIN
-            && TWIST_DB.contains(&seen.twist_db())
-            && self.low.is_steady()
-            && self.high.is_steady();
+            && seen.share >= bar.share_min
+            && dbm0(seen.low.min(seen.high)) >= LEVEL_DBM0_MIN
+            && TWIST_DB.contains(&seen.twist_db());
         good.then_some(seen)
+    }
+
+    /// The tones' share of the power above 575 Hz, if what is below was there before them. Windows
+    /// of 20 ms, as shorter ones do not separate the lowest tone from a dial tone.
+    fn share_behind(&self, window: &Window, length: f32, deviations: [f32; 2]) -> Option<f32> {
+        let responses = deviations.map(|hz| response(hz, LONG).powi(2));
+        let (mut tones, mut above, mut below) = (0.0, 0.0, 0.0);
+        for back in [0, STEP, 2 * STEP, 3 * STEP, 4 * STEP] {
+            let samples = ending(window, back)?;
+            let folded = Folded::new(samples);
+            let low = tables().long[0].apply(&folded)[self.pair.low].square();
+            let high = tables().long[1].apply(&folded)[self.pair.high].square();
+            let split = tables().split(samples, &folded);
+            tones += (low / responses[0] + high / responses[1]) / 2.0;
+            above += split.above;
+            below += split.below / 5.0;
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "some hundred samples"
+        )]
+        let before = ending(window, length as usize + STEP)?;
+        let before = tables().split(before, &Folded::new(before)).below;
+        (before >= below / BEFORE_MAX && before <= below * BEFORE_MAX).then_some(tones / above)
     }
 
     fn length(&self, low: f32, high: f32) -> Option<f32> {
         let (low, high) = (self.low.age(low / 2.0), self.high.age(high / 2.0));
         let length = low.min(high);
-        ((low - high).abs() <= SKEW_MAX && length >= LENGTH_MIN).then_some(length)
+        ((low - high).abs() <= SKEW_MAX).then_some(length)
     }
 }
 
@@ -157,20 +215,20 @@ impl Track {
         }
     }
 
-    fn inside(&self) -> [f32; INSIDE] {
-        std::array::from_fn(|step| self.phasors[step].square().sqrt())
-    }
-
     /// Median of the amplitudes inside.
-    fn amplitude(&self) -> f32 {
-        let mut sorted = self.inside();
+    fn amplitude(&self, inside: usize) -> f32 {
+        let mut sorted = [0.0; INSIDE_MAX];
+        let sorted = &mut sorted[..inside];
+        for (amplitude, phasor) in sorted.iter_mut().zip(&self.phasors) {
+            *amplitude = phasor.square().sqrt();
+        }
         sorted.sort_unstable_by(f32::total_cmp);
-        (sorted[INSIDE / 2 - 1] + sorted[INSIDE / 2]) / 2.0
+        f32::midpoint(sorted[inside / 2 - 1], sorted[inside / 2])
     }
 
     /// Sum of the powers inside.
-    fn power(&self) -> f32 {
-        let squares = self.phasors[..INSIDE].iter().map(|p| p.square());
+    fn power(&self, inside: usize) -> f32 {
+        let squares = self.phasors[..inside].iter().map(|p| p.square());
         squares.sum::<f32>() / 2.0
     }
 
@@ -189,29 +247,31 @@ impl Track {
 
     /// Sum of the steps of the phase, each turned back by what the nominal frequency makes, and
     /// the sum of their magnitudes.
-    fn turn(&self) -> (Phasor, f32) {
+    fn turn(&self, inside: usize) -> (Phasor, f32) {
         let (mut sum, mut magnitudes) = (Phasor::default(), 0.0);
-        for pair in self.phasors[..INSIDE].windows(2) {
+        for pair in self.phasors[..inside].windows(2) {
             let step = pair[0].over(pair[1]);
             sum.re += step.re;
             sum.im += step.im;
             magnitudes += step.square().sqrt();
         }
-        let (sin, cos) = (TAU * self.nominal_hz * STEP as f32 / 8_000.0).sin_cos();
-        let back = Phasor { re: cos, im: sin };
-        (sum.over(back), magnitudes)
+        (
+            sum.back(TAU * self.nominal_hz * STEP as f32 / 8_000.0),
+            magnitudes,
+        )
     }
 
-    fn deviation_hz(&self) -> f32 {
-        let (turn, _) = self.turn();
-        turn.im.atan2(turn.re) * 8_000.0 / (TAU * STEP as f32)
+    fn deviation_hz(&self, inside: usize) -> f32 {
+        let (turn, _) = self.turn(inside);
+        turn.angle() * 8_000.0 / (TAU * STEP as f32)
     }
 
-    fn is_steady(&self) -> bool {
-        let (turn, magnitudes) = self.turn();
-        let median = self.amplitude();
-        let even = |amplitude: f32| STEADY.contains(&(amplitude / median));
-        turn.square().sqrt() >= COHERENCE_MIN * magnitudes && self.inside().into_iter().all(even)
+    fn is_steady(&self, inside: usize) -> bool {
+        let (turn, magnitudes) = self.turn(inside);
+        let median = self.amplitude(inside);
+        let even = |phasor: &Phasor| STEADY.contains(&(phasor.square().sqrt() / median));
+        turn.square().sqrt() >= COHERENCE_MIN * magnitudes
+            && self.phasors[..inside].iter().all(even)
     }
 }
 
@@ -220,41 +280,27 @@ fn short(window: &Window, step: usize) -> Option<&[i16; SHORT]> {
     window[..window.len() - step * STEP].last_chunk()
 }
 
-/// Power under the window, relative to the power of a steady sound under it.
-fn weighted_power(samples: &[i16; SHORT]) -> f32 {
-    const LANES: usize = 8;
-    let mut sums = [0f32; LANES];
-    let weights = tables().weight.chunks_exact(LANES);
-    for (chunk, weights) in samples.chunks_exact(LANES).zip(weights) {
-        for ((sum, x), weight) in sums.iter_mut().zip(chunk).zip(weights) {
-            let x = f32::from(*x);
-            *sum += x * x * weight;
-        }
-    }
-    sums.iter().sum::<f32>() / SHORT as f32
+/// The long window that ends so many samples before the end.
+fn ending(window: &Window, back: usize) -> Option<&[i16; LONG]> {
+    window[..window.len().checked_sub(back)?].last_chunk()
 }
 
-/// What a short window leaves of a tone so many Hz beside the one it looks for.
-fn response(deviation_hz: f32) -> f32 {
-    let bins = (deviation_hz * SHORT as f32 / 8_000.0)
+/// What a window leaves of a tone so many Hz beside the one it looks for.
+fn response(deviation_hz: f32, length: usize) -> f32 {
+    let bins = (deviation_hz * length as f32 / 8_000.0)
         .abs()
-        .clamp(1e-3, 0.5);
+        .clamp(1e-3, 0.9);
     (PI * bins).sin() / (PI * bins * (1.0 - bins * bins))
 }
 
 /// How many samples ago both tones of a key were at half of their level or more, if within the last
 /// two windows; follows their level.
 pub(super) fn present(window: &Window, seen: &mut Seen) -> Option<f32> {
-    let tables = tables();
-    let (low, high) = (
-        &tables.short[seen.pair.low],
-        &tables.short[seen.pair.high + 4],
-    );
+    let probes = &tables().short[seen.pair.low][seen.pair.high];
     let weaker = |step: usize| {
         let samples = short(window, step)?;
-        let low = low.apply(samples).square().sqrt();
-        let high = high.apply(samples).square().sqrt();
-        Some((low / seen.low).min(high / seen.high))
+        let [low, high] = probes.apply(&Folded::new(samples));
+        Some((low.square().sqrt() / seen.low).min(high.square().sqrt() / seen.high))
     };
     let ratios = [weaker(0)?, weaker(1)?, weaker(2)?];
     let newest = ratios.iter().position(|ratio| *ratio >= 0.5)?;

@@ -1,5 +1,8 @@
-//! Windowed cosines and sines in 16 bits, so that a correlation is a chain of multiply-adds of
-//! integers: exact, the same on every processor, and eight products per SSE2 instruction.
+//! Windowed cosines and sines, and how samples are correlated with them.
+//!
+//! Windows are symmetric, and phases count from their middle: a cosine is then even and a sine odd,
+//! so that samples are folded once and every product serves two of them. Sums run in lanes of fixed
+//! order, which the compiler makes vectors of: the same numbers on every processor.
 
 use std::f64::consts::TAU;
 use std::sync::OnceLock;
@@ -14,19 +17,8 @@ pub(super) const LONG: usize = 160;
 /// Samples of a short window: 10 ms.
 pub(super) const SHORT: usize = 80;
 
-/// Peak of the coefficients: the most with which no samples overflow 32 bits, for the sum of their
-/// magnitudes is below a third of `length × peak`.
-const LONG_PEAK: f64 = 1_200.0;
-const SHORT_PEAK: f64 = 2_400.0;
-
-/// One frequency under a Hann window.
-#[derive(Debug)]
-pub(super) struct Probe<const N: usize> {
-    cosine: [i16; N],
-    sine: [i16; N],
-    /// Makes the amplitude of a sine of what it correlates to.
-    scale: f32,
-}
+/// Numbers added side by side.
+const LANES: usize = 4;
 
 /// A complex amplitude.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,45 +40,104 @@ impl Phasor {
             im: self.im * other.re - self.re * other.im,
         }
     }
-}
 
-impl<const N: usize> Probe<N> {
-    #[allow(clippy::cast_possible_truncation, reason = "a few thousand at most")]
-    fn new(hz: f64, peak: f64) -> Self {
-        let window = |n: usize| 0.5 - 0.5 * (TAU * (n as f64 + 0.5) / N as f64).cos();
-        let angle = |n: usize| TAU * hz / 8_000.0 * n as f64;
-        let whole = |x: f64| (peak * x).round() as i16;
-        Self {
-            cosine: std::array::from_fn(|n| whole(window(n) * angle(n).cos())),
-            sine: std::array::from_fn(|n| whole(-window(n) * angle(n).sin())),
-            // The mean of the window is a half, and a sine has half its amplitude at each sign.
-            scale: (4.0 / (peak * N as f64)) as f32,
-        }
+    /// Turned back by an angle.
+    pub(super) fn back(self, angle: f32) -> Self {
+        let (im, re) = angle.sin_cos();
+        self.over(Self { re, im })
     }
 
-    /// Amplitude and phase of this frequency in the samples.
+    /// From −π to π.
+    pub(super) fn angle(self) -> f32 {
+        self.im.atan2(self.re)
+    }
+}
+
+/// Samples of a window, folded in its middle.
+#[derive(Debug)]
+pub(super) struct Folded<const HALF: usize> {
+    even: [f32; HALF],
+    odd: [f32; HALF],
+}
+
+impl<const HALF: usize> Folded<HALF> {
+    /// Folds `2 × HALF` samples.
     #[inline]
-    pub(super) fn apply(&self, samples: &[i16; N]) -> Phasor {
-        Phasor {
-            re: dot(samples, &self.cosine) as f32 * self.scale,
-            im: dot(samples, &self.sine) as f32 * self.scale,
+    pub(super) fn new(samples: &[i16]) -> Self {
+        let (first, second) = samples.split_at(HALF);
+        let mut folded = Self {
+            even: [0.0; HALF],
+            odd: [0.0; HALF],
+        };
+        let ends = second.iter().zip(first.iter().rev());
+        let sums = folded.even.iter_mut().zip(&mut folded.odd);
+        for ((later, earlier), (even, odd)) in ends.zip(sums) {
+            let (later, earlier) = (f32::from(*later), f32::from(*earlier));
+            (*even, *odd) = (later + earlier, later - earlier);
         }
+        folded
     }
 }
 
-/// Sum of products; the tables are made so that it cannot overflow.
+/// Frequencies under a Hann window of `2 × HALF` samples, the later half of it.
+#[derive(Debug)]
+pub(super) struct Probes<const HALF: usize, const COUNT: usize> {
+    cosines: [[f32; HALF]; COUNT],
+    sines: [[f32; HALF]; COUNT],
+}
+
+impl<const HALF: usize, const COUNT: usize> Probes<HALF, COUNT> {
+    #[allow(clippy::cast_possible_truncation, reason = "below 1")]
+    fn new(hz: [f64; COUNT]) -> Self {
+        let middle = |n: usize| n as f64 + 0.5;
+        // The mean of the window is a half, and a sine has half its amplitude at each sign.
+        let weight = |n: usize| {
+            let window = 0.5 + 0.5 * (TAU * middle(n) / (2 * HALF) as f64).cos();
+            4.0 * window / (2 * HALF) as f64
+        };
+        let angle = |hz: f64, n: usize| TAU * hz / 8_000.0 * middle(n);
+        Self {
+            cosines: hz.map(|hz| std::array::from_fn(|n| (weight(n) * angle(hz, n).cos()) as f32)),
+            sines: hz.map(|hz| std::array::from_fn(|n| (-weight(n) * angle(hz, n).sin()) as f32)),
+        }
+    }
+
+    /// Amplitudes and phases of all frequencies.
+    #[inline]
+    pub(super) fn apply(&self, folded: &Folded<HALF>) -> [Phasor; COUNT] {
+        let (re, im) = (
+            correlate(&folded.even, &self.cosines),
+            correlate(&folded.odd, &self.sines),
+        );
+        std::array::from_fn(|ix| Phasor {
+            re: re[ix],
+            im: im[ix],
+        })
+    }
+}
+
+/// Sums of products of some samples with each of the rows.
 #[inline]
-fn dot<const N: usize>(a: &[i16; N], b: &[i16; N]) -> i32 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| i32::from(*a) * i32::from(*b))
-        .fold(0, i32::wrapping_add)
+fn correlate<const N: usize, const ROWS: usize>(
+    samples: &[f32; N],
+    rows: &[[f32; N]; ROWS],
+) -> [f32; ROWS] {
+    let mut sums = [[0f32; LANES]; ROWS];
+    let mut at = 0;
+    while at + LANES <= N {
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            for lane in 0..LANES {
+                sums[lane] += samples[at + lane] * row[at + lane];
+            }
+        }
+        at += LANES;
+    }
+    sums.map(|[a, b, c, d]| (a + b) + (c + d))
 }
 
 /// Sum of squares.
 #[inline]
 pub(super) fn energy(samples: &[i16]) -> f32 {
-    const LANES: usize = 8;
     let mut sums = [0f32; LANES];
     for chunk in samples.chunks_exact(LANES) {
         for (sum, x) in sums.iter_mut().zip(chunk) {
@@ -100,29 +151,79 @@ pub(super) fn energy(samples: &[i16]) -> f32 {
 /// All tables of the process.
 #[derive(Debug)]
 pub(super) struct Tables {
-    /// The eight frequencies over 20 ms.
-    pub(super) long: [Probe<LONG>; 8],
+    /// The low group and the high one over 20 ms.
+    pub(super) long: [Probes<{ LONG / 2 }, 4>; 2],
+    /// Each pair of a low and a high frequency over 10 ms.
+    pub(super) short: [[Probes<{ SHORT / 2 }, 2>; 4]; 4],
     /// The eight frequencies over 10 ms.
-    pub(super) short: [Probe<SHORT>; 8],
-    /// Square of the short window, its mean is 1.
-    pub(super) weight: [f32; SHORT],
+    pub(super) brief: Probes<{ SHORT / 2 }, 8>,
+    /// 0, 50, … 550 Hz over 20 ms: every bin of dial tones, hum and a direct current.
+    floor: Probes<{ LONG / 2 }, 12>,
+    /// Squares of the windows, their mean is 1.
+    short_weight: [f32; SHORT],
+    long_weight: [f32; LONG],
+}
+
+impl Tables {
+    /// Power under a short window, the same as of a steady sound without it.
+    #[inline]
+    pub(super) fn short_power(&self, samples: &[i16; SHORT]) -> f32 {
+        weighted(samples, &self.short_weight)
+    }
+
+    /// Power under a long window of all below 575 Hz, and of all above. By Parseval's theorem the
+    /// power is the sum over the bins, of which a dial tone has none above.
+    pub(super) fn split(&self, samples: &[i16; LONG], folded: &Folded<{ LONG / 2 }>) -> Split {
+        let squares = self.floor.apply(folded).map(Phasor::square);
+        // All but the first bin stand for the negative frequency, too.
+        let below = (2.0 * squares.iter().sum::<f32>() - squares[0]) / 6.0;
+        let above = weighted(samples, &self.long_weight) - below;
+        Split { below, above }
+    }
+}
+
+/// Powers below and above 575 Hz.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Split {
+    pub(super) below: f32,
+    pub(super) above: f32,
+}
+
+#[inline]
+fn weighted<const N: usize>(samples: &[i16; N], weights: &[f32; N]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let weights = weights.chunks_exact(LANES);
+    for (chunk, weights) in samples.chunks_exact(LANES).zip(weights) {
+        for ((sum, x), weight) in sums.iter_mut().zip(chunk).zip(weights) {
+            let x = f32::from(*x);
+            *sum += x * x * weight;
+        }
+    }
+    sums.iter().sum::<f32>() / N as f32
 }
 
 /// Makes them at the first call.
 pub(super) fn tables() -> &'static Tables {
     static TABLES: OnceLock<Tables> = OnceLock::new();
-    TABLES.get_or_init(|| Tables {
-        long: FREQUENCIES_HZ.map(|hz| Probe::new(hz, LONG_PEAK)),
-        short: FREQUENCIES_HZ.map(|hz| Probe::new(hz, SHORT_PEAK)),
-        weight: weight(),
+    TABLES.get_or_init(|| {
+        let [a, b, c, d, e, f, g, h] = FREQUENCIES_HZ;
+        let (low, high) = ([a, b, c, d], [e, f, g, h]);
+        Tables {
+            long: [Probes::new(low), Probes::new(high)],
+            short: low.map(|low| high.map(|high| Probes::new([low, high]))),
+            brief: Probes::new(FREQUENCIES_HZ),
+            floor: Probes::new(std::array::from_fn(|bin| 50.0 * bin as f64)),
+            short_weight: weights(),
+            long_weight: weights(),
+        }
     })
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "below 3")]
-fn weight() -> [f32; SHORT] {
+fn weights<const N: usize>() -> [f32; N] {
     std::array::from_fn(|n| {
-        let w = 0.5 - 0.5 * (TAU * (n as f64 + 0.5) / SHORT as f64).cos();
-        (w * w / 0.375) as f32
+        let window = 0.5 - 0.5 * (TAU * (n as f64 + 0.5) / N as f64).cos();
+        (window * window / 0.375) as f32
     })
 }
 
@@ -130,39 +231,49 @@ fn weight() -> [f32; SHORT] {
 mod tests {
     use super::*;
 
-    fn scalar(a: &[i16], b: &[i16]) -> i64 {
-        let mut sum = 0;
-        for (a, b) in a.iter().zip(b) {
-            sum += i64::from(*a) * i64::from(*b);
+    /// One product after the other, in double precision, unfolded.
+    fn scalar(samples: &[i16], hz: f64) -> (f64, f64) {
+        let (count, mut re, mut im) = (samples.len() as f64, 0.0, 0.0);
+        for (n, x) in samples.iter().enumerate() {
+            let middle = n as f64 + 0.5 - count / 2.0;
+            let window = 0.5 + 0.5 * (TAU * middle / count).cos();
+            let (sin, cos) = (TAU * hz / 8_000.0 * middle).sin_cos();
+            re += window * cos * f64::from(*x) * 4.0 / count;
+            im -= window * sin * f64::from(*x) * 4.0 / count;
         }
-        sum
+        (re, im)
+    }
+
+    fn same(phasor: Phasor, (re, im): (f64, f64)) {
+        let error = (f64::from(phasor.re) - re).hypot(f64::from(phasor.im) - im);
+        assert!(error < 0.02, "{phasor:?} {re} {im}");
     }
 
     #[test]
-    fn no_samples_overflow_and_the_sum_is_that_of_one_at_a_time() {
-        let tables = tables();
-        for probe in &tables.long {
-            for table in [&probe.cosine, &probe.sine] {
-                // The worst there is: full scale, with the sign of each coefficient.
-                for sign in [1, -1] {
-                    let worst = table.map(|c| if c * sign < 0 { i16::MIN } else { i16::MAX });
-                    assert_eq!(i64::from(dot(&worst, table)), scalar(&worst, table));
+    fn lanes_and_folds_give_what_one_product_at_a_time_gives() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for round in 0..100 {
+            let noise: [i16; LONG] = match round {
+                0 => [i16::MIN; LONG],
+                1 => std::array::from_fn(|n| if n % 11 < 6 { i16::MIN } else { i16::MAX }),
+                _ => std::array::from_fn(|_| rng.i16(..)),
+            };
+            let folded = Folded::new(&noise);
+            for (probes, hz) in tables().long.iter().zip(FREQUENCIES_HZ.chunks_exact(4)) {
+                for (phasor, hz) in probes.apply(&folded).into_iter().zip(hz) {
+                    same(phasor, scalar(&noise, *hz));
                 }
             }
-        }
-        for probe in &tables.short {
-            for table in [&probe.cosine, &probe.sine] {
-                let worst = table.map(|c| if c < 0 { i16::MIN } else { i16::MAX });
-                assert_eq!(i64::from(dot(&worst, table)), scalar(&worst, table));
-            }
-        }
-        let mut rng = fastrand::Rng::with_seed(1);
-        for _ in 0..100 {
-            let noise: [i16; LONG] = std::array::from_fn(|_| rng.i16(..));
-            for probe in &tables.long {
-                let (re, im) = (scalar(&noise, &probe.cosine), scalar(&noise, &probe.sine));
-                assert_eq!(i64::from(dot(&noise, &probe.cosine)), re);
-                assert_eq!(i64::from(dot(&noise, &probe.sine)), im);
+            let folded = Folded::new(&noise[..SHORT]);
+            for (low, row) in tables().short.iter().enumerate() {
+                for (high, probes) in row.iter().enumerate() {
+                    let phasors = probes.apply(&folded);
+                    same(phasors[0], scalar(&noise[..SHORT], FREQUENCIES_HZ[low]));
+                    same(
+                        phasors[1],
+                        scalar(&noise[..SHORT], FREQUENCIES_HZ[4 + high]),
+                    );
+                }
             }
             let squares: f64 = noise.iter().map(|x| f64::from(*x).powi(2)).sum();
             assert!((f64::from(energy(&noise)) / squares - 1.0).abs() < 1e-5);
@@ -175,10 +286,9 @@ mod tests {
         for (ix, hz) in FREQUENCIES_HZ.iter().enumerate() {
             let sine: [i16; LONG] =
                 std::array::from_fn(|n| (1e4 * (TAU * hz / 8e3 * n as f64).sin()).round() as i16);
-            let long = tables().long[ix].apply(&sine).square().sqrt();
-            let short = tables().short[ix].apply(sine.first_chunk().expect("shorter"));
-            assert!((long - 1e4).abs() < 10.0, "{hz}: {long}");
-            assert!((short.square().sqrt() - 1e4).abs() < 30.0, "{hz}");
+            let phasor = tables().long[ix / 4].apply(&Folded::new(&sine))[ix % 4];
+            let amplitude = phasor.square().sqrt();
+            assert!((amplitude - 1e4).abs() < 10.0, "{hz}: {amplitude}");
         }
     }
 }
