@@ -36,7 +36,7 @@ done
 
 echo "== properties: with forty times the cases"
 PROPTEST_CASES=10000 cargo nextest run --release --no-fail-fast \
-    -E 'binary(offer_answer) + binary(/^engine_/) + kind(lib)'
+    -E 'binary(offer_answer) + binary(/^engine_/) + binary(telephone_event) + kind(lib)'
 
 echo "== calls that come and go: $third s"
 CROSSPOINT_TEST_SOAK_S=$third cargo nextest run --release --run-ignored only \

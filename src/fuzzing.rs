@@ -9,8 +9,8 @@ use crate::audio::codec::{CodecConfig, CodecKind, Decoder};
 use crate::audio::opus::{Fmtp, OpusConfig, PACKET_MS_MAX};
 use crate::control::ng::request::Request;
 use crate::control::ng::{join_datagram, split_datagram};
-use crate::engine::Micros;
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig};
+use crate::engine::{EventEdge, EventPacket, EventReceiver, Micros};
 use crate::wire::bencode::{self, Scanner};
 use crate::wire::ng::{self, Encoding};
 use crate::wire::rtcp::{Compound, ReportedMap, SenderMap};
@@ -84,6 +84,56 @@ pub fn playout(data: &[u8]) {
 
 /// Pulls of one input; more only make the fuzzer slow.
 const FUZZ_PULLS_MAX: u32 = 2_000;
+
+/// telephone-events: packets and silences, as a hostile sender and network may give them. Every
+/// press that began ends, once, and silence ends the last one in bounded time.
+///
+/// Each packet is five octets: what is unusual about it, milliseconds that pass, a step of the
+/// sequence number, a step of the timestamp in tens of milliseconds, and how many octets of payload
+/// follow (the source in the upper bits).
+pub fn telephone_event(data: &[u8]) {
+    let mut receiver = EventReceiver::new();
+    let (mut now_us, mut seq, mut timestamp) = (0_u64, 0_u16, 0_u32);
+    let mut open: Vec<(u8, u64)> = Vec::new();
+    let mut tell = |edge: EventEdge| match edge {
+        EventEdge::Began { code, began_us, .. } => open.push((code.0, began_us)),
+        EventEdge::Ended { code, began_us, .. } => {
+            let ix = open.iter().position(|press| *press == (code.0, began_us));
+            open.remove(ix.expect("what ends has begun"));
+            assert!(open.len() <= 1, "one is open besides a late one");
+        }
+    };
+    let mut rest = data;
+    while let Some((&[what, ms, seq_step, ticks, source_and_len], after)) = rest.split_first_chunk()
+    {
+        now_us += u64::from(ms) * 1_000;
+        seq = seq.wrapping_add_signed(i16::from(seq_step.cast_signed()) << (what >> 6 << 1));
+        let ticks = i32::from(ticks.cast_signed()) * 80;
+        timestamp = timestamp.wrapping_add_signed(ticks << (what >> 4 & 0b11));
+        let ssrc = u32::from(source_and_len >> 7);
+        let len = usize::from(source_and_len & 0x7f).min(after.len());
+        let payload;
+        (payload, rest) = after.split_at(len);
+        if what & 1 != 0 {
+            receiver.media(now_us, ssrc, seq, timestamp, &mut tell);
+            continue;
+        }
+        let packet = EventPacket {
+            ssrc,
+            seq,
+            timestamp,
+            marker: what & 2 != 0,
+            clock_hz: [0, 8_000, 48_000, u32::MAX][usize::from(what >> 2 & 0b11)],
+            payload,
+        };
+        receiver.packet(now_us, &packet, &mut tell);
+        if let Some(due_us) = receiver.next_timeout_us() {
+            assert!((now_us..now_us + 1_000_000).contains(&due_us), "{due_us}");
+        }
+    }
+    receiver.timeout(now_us + 1_000_000, &mut tell);
+    assert!(!receiver.is_down() && open.is_empty());
+}
 
 /// Bencode: decoding, encoding and scanning agree.
 pub fn bencode(data: &[u8]) {

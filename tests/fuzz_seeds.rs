@@ -18,6 +18,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),
+    ("telephone_event", fuzzing::telephone_event),
     ("wav", fuzzing::wav),
 ];
 

@@ -12,8 +12,13 @@ const SEGMENT_TICKS: u16 = u16::MAX;
 /// without its end has three packets more, so what is this near cannot be the next one.
 const NEAR_PACKETS_MAX: i16 = 3;
 
-/// The end of a press is sent again within so many packets, audio between them included.
+/// The end of a press is sent again within so many packets, audio between them included; so are
+/// two packets of one press with others lost between them.
 const END_PACKETS_MAX: i16 = 8;
+
+/// A timestamp that moved by as much as the duration grew is the same press within so many: the
+/// next press would need that its first four packets are lost besides the end of this one.
+const EVEN_PACKETS_MAX: i16 = 6;
 
 /// As [`NEAR_PACKETS_MAX`], once a sender was seen to move the timestamp within a press.
 const STEPPING_PACKETS_MAX: i16 = 64;
@@ -153,8 +158,6 @@ impl Track {
     }
 
     pub(super) fn ended(&self) -> EventEdge {
-        let ticks = self.base_ticks + u64::from(self.event.duration);
-        let told_us = ticks.saturating_mul(1_000_000) / u64::from(self.clock_hz);
         let untold_us = self
             .saturated_us
             .map_or(0, |at_us| self.down_us.saturating_sub(at_us));
@@ -162,8 +165,14 @@ impl Track {
             code: self.event.code,
             volume: self.event.volume,
             began_us: self.began_us,
-            duration_us: told_us + untold_us,
+            duration_us: self.told_us() + untold_us,
         }
+    }
+
+    /// How long its packets say that it lasted.
+    fn told_us(&self) -> u64 {
+        let ticks = self.base_ticks + u64::from(self.event.duration);
+        ticks.saturating_mul(1_000_000) / u64::from(self.clock_hz)
     }
 
     /// Whether this report is of this press: of the same source, timestamp and code; or of a
@@ -238,35 +247,47 @@ impl Track {
     /// that the packet tells overlaps, or touches, what is known.
     fn steps_to(&self, report: &Report, step: i16) -> bool {
         let ahead = report.timestamp.ahead_of(self.timestamp);
-        let grown = i32::from(report.event.duration) - i32::from(self.event.duration);
+        let told = i32::from(self.event.duration);
+        let tells = i32::from(report.event.duration);
         if self.event.end || ahead <= 0 {
             return false;
         }
         let interval = i32::try_from(ticks(self.interval_us(), self.clock_hz)).unwrap_or(i32::MAX);
-        if step > NEAR_PACKETS_MAX {
-            let is_even = (ahead - grown).abs() <= interval;
-            return self.steps && step <= STEPPING_PACKETS_MAX && is_even;
+        let unevenness = (ahead - (tells - told)).abs();
+        if self.steps && step <= STEPPING_PACKETS_MAX && unevenness <= interval {
+            return true;
         }
-        let told = i32::from(self.event.duration.max(report.event.duration));
-        ahead <= told.saturating_add(i32::from(step - 1).saturating_mul(interval))
+        let lost = i32::from(step - 1).saturating_mul(interval);
+        let touches = ahead <= told.max(tells).saturating_add(lost);
+        match step {
+            ..=NEAR_PACKETS_MAX if touches => true,
+            ..=EVEN_PACKETS_MAX if unevenness == 0 => true,
+            // Inside what is known already: no press begins before the one before it ends.
+            ..=END_PACKETS_MAX => tells >= told && (ahead < told || self.is_too_soon(report)),
+            _ => false,
+        }
     }
 
     /// An end that is sent again under another timestamp: inside the press that ended, or so soon
     /// that no second press of that duration fits between.
     fn ends_again(&self, report: &Report, step: i16) -> bool {
         let passed_us = report.now_us.saturating_sub(self.heard_us);
-        if !self.event.end || !report.event.end || passed_us > END_AGAIN_US {
+        let ahead = report.timestamp.ahead_of(self.timestamp);
+        let both_end = self.event.end && report.event.end;
+        if !both_end || ahead <= 0 || step > END_PACKETS_MAX || passed_us > END_AGAIN_US {
             return false;
         }
-        let ahead = report.timestamp.ahead_of(self.timestamp);
-        let overlaps = (1..i32::from(self.event.duration)).contains(&ahead);
-        if overlaps && report.event.duration >= self.event.duration && step <= NEAR_PACKETS_MAX {
-            return true;
+        if ahead < i32::from(self.event.duration) {
+            return report.event.duration >= self.event.duration;
         }
-        report.event.duration == self.event.duration
-            && ahead > 0
-            && step < NEAR_PACKETS_MAX
-            && passed_us < END_STAMPED_NOW_US.min(report.duration_us() / 2)
+        report.event.duration == self.event.duration && self.is_too_soon(report)
+    }
+
+    /// An end that comes before a press of its duration can have been made.
+    fn is_too_soon(&self, report: &Report) -> bool {
+        let passed_us = report.now_us.saturating_sub(self.heard_us);
+        let most_us = self.told_us().max(report.duration_us()) / 2;
+        report.event.end && passed_us < END_STAMPED_NOW_US.min(most_us)
     }
 
     /// The party changed its source during the press: the same timestamp, or a press that was
