@@ -21,6 +21,7 @@ use std::f64::consts::PI;
 use std::sync::{Arc, OnceLock};
 
 use super::resample::RATES_HZ;
+use crate::wire::event::Digit;
 
 /// Longest plan in text, in octets.
 pub const PLAN_TEXT_MAX: usize = 256;
@@ -506,18 +507,152 @@ impl ToneGenerator {
         }
     }
 
+    fn shape(&self, len: Option<u64>, out: &mut [i16], wave: impl Fn(u32) -> f32) {
+        let edges = Edges {
+            ramp: ramp_samples(self.rate_hz),
+            len,
+            played: self.played,
+        };
+        edges.shape(self.clock, out, wave);
+    }
+
+    /// Advance of a phase per sample, in 2⁻³² turns.
+    fn phase_step(&self, hz: u32) -> u32 {
+        phase_step(hz, self.rate_hz)
+    }
+}
+
+/// Frequencies of the rows of keys in Hz (ITU-T Q.23): 123A, 456B, 789C, *0#D.
+pub const KEY_ROWS_HZ: [u32; 4] = [697, 770, 852, 941];
+
+/// Frequencies of their columns in Hz: 147*, 2580, 369#, ABCD.
+pub const KEY_COLUMNS_HZ: [u32; 4] = [1_209, 1_336, 1_477, 1_633];
+
+/// Row and column of the keys in the order of their codes, as on the pad.
+const KEY_PLACES: [(usize, usize); 16] = {
+    let mut places = [(0, 0); 16];
+    let pad = *b"123A456B789C*0#D";
+    let codes = *b"0123456789*#ABCD";
+    let mut code = 0;
+    while code < 16 {
+        let mut at = 0;
+        while pad[at] != codes[code] {
+            at += 1;
+        }
+        places[code] = (at / 4, at % 4);
+        code += 1;
+    }
+    places
+};
+
+/// Both frequencies of a key in Hz, the low one first.
+#[must_use]
+pub const fn key_hz(digit: Digit) -> [u32; 2] {
+    let (row, column) = KEY_PLACES[digit.index()];
+    [KEY_ROWS_HZ[row], KEY_COLUMNS_HZ[column]]
+}
+
+/// The two tones of a key (ITU-T Q.23): equally strong, in the middle of the twist that receivers
+/// accept. They rise and fall as the sounds of a plan do, within the duration.
+#[derive(Debug, Clone)]
+pub struct KeyTone {
+    digit: Digit,
+    steps: [u32; 2],
+    /// Peak of each.
+    amplitude: f32,
+    rate_hz: u32,
+    /// Samples so far.
+    played: u64,
+    /// Samples in all, once that is known.
+    len: Option<u64>,
+}
+
+impl KeyTone {
+    /// A key that goes down, at a level in dBm0 of both tones together (clamped to −63 to 0), for
+    /// so many samples if that is known. `None` unless the rate is one of [`RATES_HZ`].
+    #[must_use]
+    pub fn new(digit: Digit, level_dbm0: f32, rate_hz: u32, samples: Option<u64>) -> Option<Self> {
+        sine_table();
+        RATES_HZ.contains(&rate_hz).then(|| Self {
+            digit,
+            steps: key_hz(digit).map(|hz| phase_step(hz, rate_hz)),
+            amplitude: amplitude(level_dbm0.clamp(-63.0, 0.0), 0.5),
+            rate_hz,
+            played: 0,
+            len: samples,
+        })
+    }
+
+    /// Samples that were played.
+    #[must_use]
+    pub const fn played(&self) -> u64 {
+        self.played
+    }
+
+    /// Goes on at another of [`RATES_HZ`].
+    pub fn set_rate(&mut self, rate_hz: u32) {
+        let from_hz = std::mem::replace(&mut self.rate_hz, rate_hz);
+        let scale = |samples: u64| samples * u64::from(rate_hz) / u64::from(from_hz.max(1));
+        (self.played, self.len) = (scale(self.played), self.len.map(scale));
+        self.steps = key_hz(self.digit).map(|hz| phase_step(hz, rate_hz));
+    }
+
+    /// Its length was not known: it is so many samples, or as many more as it takes to fall.
+    pub fn release(&mut self, samples: u64) {
+        if self.len.is_none() {
+            self.len = Some(samples.max(self.played + ramp_samples(self.rate_hz)));
+        }
+    }
+
+    /// It ends now, whatever was intended, but for its fall.
+    pub fn cut(&mut self) {
+        let least = self.played + ramp_samples(self.rate_hz);
+        self.len = Some(self.len.map_or(least, |len| len.min(least)));
+    }
+
+    /// Writes the next samples and returns how many there were; fewer than asked: it has ended.
+    /// Allocates nothing.
+    pub fn fill(&mut self, out: &mut [i16]) -> usize {
+        let left = self.len.map_or(u64::MAX, |len| len - self.played);
+        let count = usize::try_from(left).map_or(out.len(), |left| left.min(out.len()));
+        let ([low, high], amplitude) = (self.steps, self.amplitude);
+        let edges = Edges {
+            ramp: ramp_samples(self.rate_hz),
+            len: self.len,
+            played: self.played,
+        };
+        edges.shape(low_word(self.played), &mut out[..count], |clock| {
+            amplitude * (sine(clock.wrapping_mul(low)) + sine(clock.wrapping_mul(high)))
+        });
+        self.played += count as u64;
+        count
+    }
+}
+
+/// Samples of a rise or a fall.
+const fn ramp_samples(rate_hz: u32) -> u64 {
+    (RAMP_US / 1_000 * (rate_hz / 1_000)) as u64
+}
+
+/// Where in a sound samples are, and how its ends are bent.
+struct Edges {
+    ramp: u64,
+    len: Option<u64>,
+    played: u64,
+}
+
+impl Edges {
     /// Evaluates a wave and bends its ends.
     #[inline]
     #[allow(
         clippy::cast_possible_truncation,
         reason = "float to integer casts saturate"
     )]
-    fn shape(&self, len: Option<u64>, out: &mut [i16], wave: impl Fn(u32) -> f32) {
-        let ramp = u64::from(RAMP_US / 1_000 * (self.rate_hz / 1_000));
-        let ramp = len.map_or(ramp, |len| ramp.min(len / 2));
-        let (mut clock, mut at) = (self.clock, self.played);
+    fn shape(&self, mut clock: u32, out: &mut [i16], wave: impl Fn(u32) -> f32) {
+        let ramp = self.len.map_or(self.ramp, |len| self.ramp.min(len / 2));
+        let mut at = self.played;
         for out in out {
-            let to_end = len.map_or(u64::MAX, |len| len - 1 - at);
+            let to_end = self.len.map_or(u64::MAX, |len| len - 1 - at);
             let edge = at.min(to_end);
             let mut value = wave(clock);
             if edge < ramp {
@@ -528,12 +663,12 @@ impl ToneGenerator {
             at = at.saturating_add(1);
         }
     }
+}
 
-    /// Advance of a phase per sample, in 2⁻³² turns.
-    fn phase_step(&self, hz: u32) -> u32 {
-        let (hz, rate) = (u64::from(hz), u64::from(self.rate_hz));
-        low_word(((hz << 32) + rate / 2) / rate)
-    }
+/// Advance of a phase per sample, in 2⁻³² turns.
+fn phase_step(hz: u32, rate_hz: u32) -> u32 {
+    let (hz, rate) = (u64::from(hz), u64::from(rate_hz));
+    low_word(((hz << 32) + rate / 2) / rate)
 }
 
 /// Peak of each component, given the total level and the component's share of its power.

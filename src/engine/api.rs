@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::digits::{DigitsConfig, Press};
+use super::digits::{DIGITS_MAX, DialReport, DigitsConfig, EventType, Press, SendDigits};
 use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
@@ -246,6 +246,12 @@ pub enum Change {
         /// Which; `None`: all.
         id: Option<PlayId>,
     },
+    /// The telephone-event type that a stream's party accepts, for legs that may be sent keys.
+    EventType(StreamIx, Option<EventType>),
+    /// Presses keys for a listener.
+    SendDigits(Box<SendDigits>),
+    /// Nothing more is pressed for a listener; a key that is down comes up.
+    StopDigits(StreamIx),
     /// Declares who hears whom in a bridge.
     Bridge(BridgeIx, Box<BridgeConfig>),
     /// What to listen for of the keys that this stream's party presses; `None`: nothing.
@@ -607,6 +613,8 @@ pub enum EventKind {
     DigitBegan(Press),
     /// It comes up.
     DigitEnded(Press),
+    /// The keys of a command were pressed for this stream's party, or will not be any more.
+    DigitsSent(DialReport),
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.
@@ -619,7 +627,10 @@ impl EventKind {
     /// Whether somebody outside may wait for it: it is an [`Output::Event`].
     #[must_use]
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::DigitBegan(_) | Self::DigitEnded(_))
+        matches!(
+            self,
+            Self::DigitBegan(_) | Self::DigitEnded(_) | Self::DigitsSent(_)
+        )
     }
 }
 
@@ -674,6 +685,12 @@ pub enum ChangeError {
     /// More than [`EDGES_MAX`] exceptions.
     #[error("a bridge has at most {EDGES_MAX} exceptions")]
     TooManyEdges,
+    /// It accepts no telephone-event, and speaks no codec that we can encode; or it only listens.
+    #[error("stream {0:?} cannot be sent digits")]
+    Undialable(StreamIx),
+    /// No digits, more than [`DIGITS_MAX`] with those that wait, or times or a level out of range.
+    #[error("no digits, more than {DIGITS_MAX}, or their times or level are out of range")]
+    Dial,
     /// What is not read cannot be sent back under other numbers.
     #[error("stream {0:?} cannot hear itself: it does not carry plain RTP")]
     LinkToSelf(StreamIx),

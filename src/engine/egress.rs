@@ -221,6 +221,33 @@ impl Egress {
         self.next_own(timestamp, packet.marker)
     }
 
+    /// The timestamp of an event of our own that begins now; frames of our own need not be made.
+    pub(super) fn press(
+        &mut self,
+        now: Micros,
+        clock_hz: u32,
+        origin: impl FnOnce() -> Origin,
+    ) -> RtpTimestamp {
+        // Timestamps go on in the clock of the audio, whatever the event's durations are in.
+        let clock_hz = if self.started {
+            self.clock_hz
+        } else {
+            clock_hz
+        };
+        let framed = self.own.is_some();
+        let timestamp = self.own_timestamp(now, 0, clock_hz, origin);
+        if !framed {
+            (self.newest, self.newest_at, self.own) = (timestamp, now, None);
+        }
+        timestamp
+    }
+
+    /// The numbers of one packet of it.
+    pub(super) fn press_packet(&mut self, timestamp: RtpTimestamp, marker: bool) -> Outgoing {
+        self.gap = true;
+        self.next_own(timestamp, marker)
+    }
+
     /// Frames of our own begin, or go on.
     fn own_timestamp(
         &mut self,

@@ -9,7 +9,7 @@ use super::api::{
     Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
-use super::digits::Digits;
+use super::digits::{Digits, Keys};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -67,6 +67,8 @@ pub(super) struct Stream {
     pub(super) branch: Option<Box<Branch>>,
     /// What it last sent as a branch.
     pub(super) progress: Option<Progress>,
+    /// Keys on their way to it.
+    pub(super) keys: Option<Box<Keys>>,
     pub(super) flags: Flags,
     pub(super) rtp_in: Traffic,
     pub(super) rtcp_in: Traffic,
@@ -146,6 +148,8 @@ pub(super) struct Flags {
     pub(super) listens: bool,
     /// Somebody listens to its keys: there are `digits`.
     pub(super) digits: bool,
+    /// It is sent telephone-events of our own, and nothing else.
+    pub(super) keyed: bool,
 }
 
 impl Stream {
@@ -170,6 +174,7 @@ impl Stream {
             heard: None,
             branch: None,
             progress: None,
+            keys: None,
             flags: Flags {
                 sends: true,
                 receives: true,
@@ -187,6 +192,7 @@ impl Stream {
                 tapped: false,
                 listens: false,
                 digits: false,
+                keyed: false,
             },
             rtp_in: Traffic::default(),
             rtcp_in: Traffic::default(),

@@ -170,6 +170,14 @@ fn describe(kind: EventKind) -> String {
             let ms = press.duration.as_millis();
             format!("the key comes up after {ms} ms ({})", press.source.label())
         }
+        EventKind::DigitsSent(sent) => {
+            let whole = if sent.completed {
+                "all sent"
+            } else {
+                "stopped"
+            };
+            format!("digits {}: {whole}, {} keys", sent.id.0, sent.keys)
+        }
         EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
         EventKind::Stalled => "no packets for two seconds".to_owned(),
         EventKind::Ended(reason) => format!("ended by the {reason:?} timer"),

@@ -166,6 +166,9 @@ impl Call {
             .types
             .translate(packet.header().pt)
             .ok_or(DropReason::UnknownPayloadType)?;
+        if sink.keys.is_some() && kind.event | sink.flags.keyed {
+            sink.yield_to_keys(packet, kind.event)?;
+        }
         if sink.rtp_target().is_none() {
             return Err(DropReason::NoTarget);
         }

@@ -45,6 +45,9 @@ impl Call {
             Change::Play(play) => self.play(now, *play)?,
             Change::StopPlay { listener, id } => self.stop_play(now, listener, id)?,
             Change::Idle(ix, idle) => self.set_idle(now, ix, idle)?,
+            Change::EventType(ix, kind) => self.set_event_type(ix, kind)?,
+            Change::SendDigits(digits) => self.send_digits(now, &digits)?,
+            Change::StopDigits(ix) => self.stop_digits(now, ix)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
             Change::Digits(ix, config) => self.set_digits(now, ix, config)?,
             Change::Close(ix) => self.close(now, ix)?,
@@ -126,6 +129,7 @@ impl Call {
 
     pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
         self.stop_play(now, ix.into(), None)?;
+        self.abandon_keys(now, ix);
         self.quit_bridge(now, ix);
         self.end_digits(now, ix)?;
         let stream = self.open_stream(ix)?;

@@ -20,6 +20,7 @@ mod absorb;
 mod admit;
 mod arrive;
 mod change;
+mod dial;
 mod digits;
 mod echo;
 mod fork;
@@ -66,6 +67,8 @@ pub struct Call {
     /// of hundreds of streams is not searched at every frame. May be early.
     streams_at: Micros,
     mouths_at: Micros,
+    /// Before this no key of our own is to be told of, nor one of theirs over.
+    keys_at: Micros,
     /// Where the search for outputs goes on.
     output_from: usize,
     last_media: Option<Micros>,
@@ -106,6 +109,7 @@ impl Call {
             next_timeout: Micros::NEVER,
             streams_at: Micros::NEVER,
             mouths_at: Micros::NEVER,
+            keys_at: Micros::NEVER,
             output_from: 0,
             last_media: None,
             ended: None,
@@ -249,6 +253,7 @@ impl Call {
             }
         }
         if self.ended.is_none() {
+            self.keys_due(now);
             self.speak_due(now);
         }
         if self.ended.is_none()

@@ -253,6 +253,9 @@ impl Call {
         if !sink.flags.receives {
             return Err(DropReason::Held);
         }
+        if sink.flags.keyed {
+            return Err(DropReason::NotHeard); // keys of our own are in its place
+        }
         let out = out.ok_or(DropReason::NotHeard)?;
         let (port, target) = sink.rtp_target().ok_or(DropReason::NoTarget)?;
         let strip = sink.is_masked();

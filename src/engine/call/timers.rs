@@ -20,6 +20,7 @@ impl Call {
         let streams = self.streams.iter().map(next_of).min();
         self.streams_at = streams.unwrap_or(Micros::NEVER);
         self.mouths_at = self.next_mouth();
+        self.keys_at = self.next_key();
         self.schedule_frames();
     }
 
@@ -28,7 +29,7 @@ impl Call {
         let call = self.call_timers().map(|(at, _)| at);
         let next = call.filter(|_| self.ended.is_none()).min();
         let frames = match self.ended {
-            None => self.next_frame(),
+            None => self.next_frame().min(self.keys_at),
             Some(_) => Micros::NEVER,
         };
         self.frames = frames != Micros::NEVER;

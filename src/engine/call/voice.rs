@@ -63,6 +63,7 @@ impl Call {
         if speechless {
             // It accepts nothing that we could make: nothing is made for it any more.
             self.stop_all(now, ix.into());
+            self.abandon_tones(now, ix);
             self.close_mouth(now, usize::from(ix.0));
         }
         if let Some(bridge) = bridge {
@@ -333,7 +334,7 @@ impl Call {
         let rests = recoded.is_none_or(|at| now.since(at) >= RECODE_REST_US);
         if via != Via::Decode && !mixes && voice.catches_up.is_none() && rests {
             mouth.recodes = false;
-            if mouth.players.is_empty() {
+            if mouth.plays_nothing() {
                 self.close_mouth(now, usize::from(to.0));
                 return None;
             }
@@ -466,7 +467,7 @@ impl Call {
         self.say(now, ix, &mut mouth, speaks, &mut space);
         self.hand_back(now, ix, &mut mouth, &mut space);
         self.space = space;
-        let ends = mouth.players.is_empty() && !mouth.recodes && !mouth.idle.sounds();
+        let ends = mouth.plays_nothing() && !mouth.recodes && !mouth.idle.sounds();
         self.give_mouth(ix, mouth);
         self.tell_ended(now, self.streams[ix].ix.into());
         if ends {
@@ -521,6 +522,7 @@ impl Call {
         let n = mouth.frame_samples();
         let pcm = room(&mut space.pcm, n);
         let audible = mouth.voice_over(pcm, speaks, &mut space.layers);
+        let audible = self.sound_keys(now, ix, mouth, pcm) || audible;
         let Some(to) = self.target(now, ix, mouth) else {
             mouth.idle.interrupt();
             self.streams[ix].egress.pause(mouth.frame_ticks());
@@ -549,7 +551,7 @@ impl Call {
     /// Where a leg's frames go, if it may be sent any now.
     fn target(&self, now: Micros, ix: usize, mouth: &Mouth) -> Option<(PortHandle, SocketAddr)> {
         let stream = &self.streams[ix];
-        let may = stream.flags.receives && !mouth.is_hushed(now);
+        let may = stream.flags.receives && !stream.flags.keyed && !mouth.is_hushed(now);
         stream.rtp_target().filter(|_| may)
     }
 

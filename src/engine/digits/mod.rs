@@ -1,15 +1,22 @@
 //! Keys that parties press, however that arrives.
 
+mod dial;
+mod dialer;
 mod hearing;
+mod listener;
 mod merge;
 mod party;
 mod receiver;
+mod sender;
 mod window;
 
 use std::time::Duration;
 
+pub use dial::*;
+pub(super) use dialer::{Dialer, Due};
 pub(super) use hearing::Audio;
 pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
+pub(super) use listener::Keys;
 pub(super) use merge::Told;
 pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
 pub(super) use party::Digits;

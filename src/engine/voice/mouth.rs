@@ -46,6 +46,8 @@ pub(in crate::engine) struct Mouth {
     /// When a packet last had to be decoded because of its payload type.
     pub(in crate::engine) recoded_at: Option<Micros>,
     pub(in crate::engine) players: Players,
+    /// Tones of keys may take the place of what is heard otherwise.
+    pub(in crate::engine) keyed: bool,
     hushed_until: Micros,
     /// In a bridge whose frames are shorter than this leg's packets: what was mixed so far.
     pending: Vec<i16>,
@@ -83,6 +85,7 @@ impl Mouth {
             recodes: false,
             recoded_at: None,
             players: Players::new(),
+            keyed: false,
             hushed_until: Micros::ZERO,
             pending: Vec::new(),
             pending_speaks: false,
@@ -222,14 +225,17 @@ impl Mouth {
 
     /// Whether the bridge's frame is just what is to be sent, with nothing before or over it.
     pub(in crate::engine) fn takes_whole(&self, frame_ms: u32) -> bool {
-        u32::from(self.ptime_ms) == frame_ms
-            && self.pending.is_empty()
-            && self.players.are_at_rest()
+        u32::from(self.ptime_ms) == frame_ms && self.pending.is_empty() && self.is_bare()
     }
 
-    /// Whether nothing is played, nor is what was ducked still rising.
+    /// Whether nothing is played, no key sounds, nor is what was ducked still rising.
     pub(in crate::engine) fn is_bare(&self) -> bool {
-        self.players.are_at_rest()
+        self.players.are_at_rest() && !self.keyed
+    }
+
+    /// Whether neither a player nor a key needs frames.
+    pub(in crate::engine) fn plays_nothing(&self) -> bool {
+        self.players.is_empty() && !self.keyed
     }
 
     pub(in crate::engine) fn codec(&self) -> CodecConfig {
@@ -277,7 +283,7 @@ impl Mouth {
 
     /// Whether the leg's own audio is wanted: it is recoded, or lies under what is played.
     pub(in crate::engine) fn wants_source(&self) -> bool {
-        !self.players.replace() && (self.recodes || !self.players.is_empty())
+        !self.players.replace() && (self.recodes || !self.plays_nothing())
     }
 
     /// Lays what is played over (or in the place of) `pcm`, one frame of the leg's own audio if
