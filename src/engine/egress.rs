@@ -115,6 +115,11 @@ impl Egress {
         self.started
     }
 
+    /// The clock of its timestamps in Hz, once there were some.
+    pub(super) fn clock_hz(&self) -> Option<u32> {
+        self.started.then_some(self.clock_hz)
+    }
+
     /// Whose packets are mapped now, once there were some.
     pub(super) fn source(&self) -> Option<StreamIx> {
         self.started.then_some(self.source)

@@ -9,7 +9,8 @@ use super::api::{
     Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
-use super::digits::{Digits, Keys};
+use super::call::Repressing;
+use super::digits::{Digits, EventType, Keys};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -67,6 +68,8 @@ pub(super) struct Stream {
     pub(super) branch: Option<Box<Branch>>,
     /// What it last sent as a branch.
     pub(super) progress: Option<Progress>,
+    /// Its keys that are pressed anew for others.
+    pub(super) represses: Option<Box<Repressing>>,
     /// Keys on their way to it.
     pub(super) keys: Option<Box<Keys>>,
     pub(super) flags: Flags,
@@ -174,6 +177,7 @@ impl Stream {
             heard: None,
             branch: None,
             progress: None,
+            represses: None,
             keys: None,
             flags: Flags {
                 sends: true,
@@ -499,6 +503,15 @@ impl Types {
         let mut known = self.known.iter();
         let event = known.find(|known| known.event && known.clock_hz == clock_hz);
         event.map(|event| event.pt)
+    }
+
+    /// The party's own telephone-event type.
+    pub(super) fn event_kind(&self) -> Option<EventType> {
+        let event = self.known.iter().find(|known| known.event)?;
+        Some(EventType {
+            pt: event.pt,
+            clock_hz: event.clock_hz,
+        })
     }
 
     #[inline]

@@ -63,6 +63,9 @@ impl Call {
         if self.streams[usize::from(ix.0)].flags.tapped {
             self.copy_to_listeners(now, ix, continuity, &mut packet);
         }
+        if self.streams[usize::from(ix.0)].represses.is_some() && !kind.event {
+            self.repress_media(now, ix, &packet);
+        }
         if self.streams[usize::from(ix.0)].flags.digits {
             self.hear_digits(now, ix, continuity, &packet);
         }
@@ -103,16 +106,56 @@ impl Call {
         {
             return taken.map(|()| Routed::Taken);
         }
-        let incoming = incoming(ix, packet, kind.clock_hz);
-        let speaks = self.streams[usize::from(to.0)].flags.speaks;
-        let numbers = match speaks && kind.event {
-            true => Some(self.pass_event(now, to, &incoming)),
-            false => self.number(now, to, &incoming),
-        };
+        if kind.event {
+            return self.route_event(now, ix, to, packet, &kind);
+        }
+        let numbers = self.number(now, to, &incoming(ix, packet, kind.clock_hz));
         if let Via::Companding(laws) = kind.via {
             compand(laws, packet.payload_mut());
         }
         renumber(packet, &numbers.ok_or(DropReason::NotHeard)?, kind.out);
+        self.depart(to)
+    }
+
+    /// Where a telephone-event goes, as it is or otherwise.
+    fn route_event(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        to: StreamIx,
+        packet: &mut RtpPacket<'_>,
+        kind: &PayloadType,
+    ) -> Result<Routed, DropReason> {
+        let mut incoming = incoming(ix, packet, kind.clock_hz);
+        let scaled = match kind.via {
+            Via::Tones => {
+                let egress = &mut self.streams[usize::from(to.0)].egress;
+                egress.withhold(ix, incoming.ssrc, incoming.seq);
+                self.repress(now, ix, packet, kind.clock_hz);
+                return Ok(Routed::Taken);
+            }
+            Via::Rescaled { to_hz } => self.rescale(to, packet, [kind.clock_hz, to_hz]),
+            Via::Relay | Via::Companding(_) | Via::Decode => None,
+        };
+        let sink = &self.streams[usize::from(to.0)];
+        let (speaks, at) = (sink.flags.speaks, incoming.timestamp);
+        incoming.clock_hz = sink.egress.clock_hz().unwrap_or(kind.clock_hz);
+        let numbers = match speaks {
+            true => {
+                // All segments of one event are of one moment.
+                incoming.timestamp = scaled.map_or(at, |scaled| scaled.first);
+                Some(self.pass_event(now, to, &incoming))
+            }
+            false => self.number(now, to, &incoming),
+        };
+        let numbers = numbers.ok_or(DropReason::NotHeard)?;
+        let at = incoming.timestamp;
+        let placed = scaled.map_or(numbers, |scaled| Self::place(scaled, at, numbers));
+        renumber(packet, &placed, kind.out);
+        self.depart(to)
+    }
+
+    pub(super) fn depart(&self, to: StreamIx) -> Result<Routed, DropReason> {
         let sink = &self.streams[usize::from(to.0)];
         let (port, target) = sink.rtp_target().ok_or(DropReason::NoTarget)?;
         Ok(Routed::Send(Departure {
@@ -228,7 +271,8 @@ impl Call {
             self.note_unlike(now, ix, packet.header().pt);
         }
         if kind.event {
-            return Err(DropReason::NotHeard); // nobody hears digits in a mix
+            self.repress(now, ix, packet, kind.clock_hz);
+            return Ok(Routed::Taken);
         }
         self.listen(now, ix, packet);
         Ok(Routed::Taken)

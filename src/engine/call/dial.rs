@@ -27,9 +27,8 @@ impl Call {
             return Err(ChangeError::PayloadType(kind.pt));
         }
         let stream = self.open_stream(ix)?;
-        if kind.is_some() || stream.keys.is_some() {
-            stream.keys.get_or_insert_default().kind = kind;
-        }
+        let keys = stream.keys.get_or_insert_default();
+        (keys.kind, keys.is_told) = (kind, true);
         Ok(())
     }
 
@@ -63,6 +62,7 @@ impl Call {
 
     /// The listener goes.
     pub(super) fn abandon_keys(&mut self, now: Micros, ix: StreamIx) {
+        self.end_repressing(now, ix);
         let stream = self.streams.get_mut(usize::from(ix.0));
         if let Some(keys) = stream.and_then(|stream| stream.keys.as_mut()) {
             keys.dialer.abandon(now);
@@ -120,9 +120,8 @@ impl Call {
         if stream.flags.listens || stream.config.payload != Payload::Rtp {
             return Err(refused);
         }
-        let keys = stream.keys.get_or_insert_default();
-        if keys.dialer.is_idle() {
-            let tones = keys.kind.is_none();
+        if stream.keys.get_or_insert_default().dialer.is_idle() {
+            let tones = self.event_kind(to).is_none();
             if tones {
                 let spoken = self.voice_of(to).map(|voice| voice.config.speaks);
                 spoken.ok().flatten().ok_or(refused)?;
@@ -146,20 +145,28 @@ impl Call {
     /// When a key is due next. O(streams).
     pub(super) fn next_key(&self) -> Micros {
         let streams = self.streams.iter().filter(|stream| !stream.flags.closed);
-        let keys = streams.filter_map(|stream| Some(stream.keys.as_ref()?.dialer.due()));
+        let keys = streams.map(|stream| {
+            let keys = stream.keys.as_ref();
+            let due = keys.map_or(Micros::NEVER, |keys| keys.dialer.due());
+            due.min(Self::next_repressed(stream))
+        });
         keys.min().unwrap_or(Micros::NEVER)
     }
 
     /// Sends what is due of all keys.
     pub(super) fn keys_due(&mut self, now: Micros) {
         if self.keys_at <= now {
-            (0..self.streams.len()).for_each(|ix| self.keys_of(now, ix));
+            for ix in 0..self.streams.len() {
+                self.repress_due(now, ix);
+                self.keys_of(now, ix);
+            }
             self.keys_at = self.next_key();
         }
     }
 
     /// Sends what is due of one listener's keys.
     fn keys_of(&mut self, now: Micros, ix: usize) {
+        let kind = self.event_kind(self.streams[ix].ix);
         let stream = &mut self.streams[ix];
         let spoken = stream.voice.as_ref().and_then(|voice| voice.config.speaks);
         let clock_hz = spoken.map(|spoken| spoken.codec.kind.clock_hz());
@@ -169,7 +176,6 @@ impl Call {
         let Some(keys) = &mut stream.keys else {
             return;
         };
-        let kind = keys.kind;
         while keys.dialer.due() <= now {
             let due = keys.dialer.tick(now, kind, interval_us);
             let (Some(due), Some((port, to))) = (due, target) else {

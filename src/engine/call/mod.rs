@@ -20,6 +20,7 @@ mod absorb;
 mod admit;
 mod arrive;
 mod change;
+mod convert;
 mod dial;
 mod digits;
 mod echo;
@@ -33,6 +34,7 @@ mod timers;
 mod voice;
 
 pub use absorb::AbsorbError;
+pub(super) use convert::Repressing;
 pub use fork::HAND_BACK_US_MAX;
 pub use voice::{CATCH_UP_FRAMES_MAX, RECODE_REST_US};
 

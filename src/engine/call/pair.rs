@@ -10,6 +10,7 @@ use super::arrive::{Departure, Routed, incoming, renumber};
 use super::fork::{HAND_BACK_US_MAX, REST_US};
 use super::voice::{RECODE_REST_US, pass_over};
 use super::*;
+use crate::engine::digits::EventType;
 use crate::engine::voice::{BridgeConfig, BridgeIx, Ear, Idle, Pair, Spoken};
 
 /// Changes between passing and mixing.
@@ -226,16 +227,16 @@ impl Call {
         let kind = self.streams[usize::from(ix.0)]
             .types
             .describe(packet.header().pt);
-        let (out, clock_hz) = match kind.event {
-            true => (self.event_type(to, kind.clock_hz), kind.clock_hz),
-            false => match self.said_in(ix, to, packet.header().pt) {
-                Said::Alike { pt, clock_hz } => (Some(pt), clock_hz),
-                Said::Unlike => {
-                    self.mix_for_a_while(now, ix);
-                    return None;
-                }
-                Said::Nothing => (None, kind.clock_hz),
-            },
+        if kind.event {
+            return Some(self.pass_event_on(now, ix, to, packet, kind.clock_hz));
+        }
+        let (out, clock_hz) = match self.said_in(ix, to, packet.header().pt) {
+            Said::Alike { pt, clock_hz } => (Some(pt), clock_hz),
+            Said::Unlike => {
+                self.mix_for_a_while(now, ix);
+                return None;
+            }
+            Said::Nothing => (None, kind.clock_hz),
         };
         Some(self.hand_over(now, ix, to, packet, out, clock_hz))
     }
@@ -269,9 +270,39 @@ impl Call {
         }))
     }
 
-    /// The listener's own number for telephone-events.
-    fn event_type(&self, to: StreamIx, clock_hz: u32) -> Option<u8> {
-        self.streams[usize::from(to.0)].types.event(clock_hz)
+    /// As [`Self::pass_on`], a telephone-event: counted in the listener's clock, or pressed anew for
+    /// one who accepts none.
+    fn pass_event_on(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        to: StreamIx,
+        packet: &mut RtpPacket<'_>,
+        clock_hz: u32,
+    ) -> Result<Routed, DropReason> {
+        let own = self.streams[usize::from(to.0)].types.event(clock_hz);
+        let same = own.map(|pt| EventType { pt, clock_hz });
+        let Some(kind) = same.or_else(|| self.event_kind(to)) else {
+            self.repress(now, ix, packet, clock_hz);
+            return Ok(Routed::Taken);
+        };
+        let sink = &mut self.streams[usize::from(to.0)];
+        if !sink.flags.receives {
+            return Err(DropReason::Held);
+        }
+        sink.yield_to_keys(packet, true)?;
+        let scaled = match kind.clock_hz == clock_hz {
+            true => None,
+            false => self.rescale(to, packet, [clock_hz, kind.clock_hz]),
+        };
+        let egress = &self.streams[usize::from(to.0)].egress;
+        let audio_hz = egress.clock_hz().unwrap_or(clock_hz);
+        let at = packet.header().timestamp;
+        let numbers = self.number(now, to, &incoming(ix, packet, audio_hz));
+        let numbers = numbers.ok_or(DropReason::NotHeard)?;
+        let placed = scaled.map_or(numbers, |scaled| Self::place(scaled, at, numbers));
+        renumber(packet, &placed, kind.pt);
+        self.depart(to)
     }
 
     fn said_in(&self, ix: StreamIx, to: StreamIx, pt: u8) -> Said {

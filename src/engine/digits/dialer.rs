@@ -54,6 +54,8 @@ enum Piece {
     Wait(u64),
     /// A command is carried out.
     End(DialId),
+    /// Between two commands; the talk goes on.
+    Gap(u64),
 }
 
 #[derive(Clone, Copy)]
@@ -158,7 +160,7 @@ impl Dialer {
             }
         }
         self.queue.push_back(Piece::End(digits.id));
-        self.queue.push_back(Piece::Wait(pause_us));
+        self.queue.push_back(Piece::Gap(pause_us));
     }
 
     /// A key goes down until [`Self::release`]; `false`: too many wait.
@@ -275,7 +277,7 @@ impl Dialer {
             match self.queue.pop_front()? {
                 Piece::End(id) => self.report(id, true),
                 Piece::Pause(us) => self.wait(now, us, true),
-                Piece::Wait(us) => self.wait(now, us, false),
+                Piece::Wait(us) | Piece::Gap(us) => self.wait(now, us, false),
                 Piece::Key(key) => match kind {
                     Some(kind) => self.tell(now, key, kind),
                     None => self.queue.push_front(Piece::Key(key)),
@@ -409,7 +411,9 @@ impl Dialer {
             }
             Some(Piece::End(id)) => self.report(id, true),
             Some(Piece::Pause(us)) => self.hand = Hand::Counts(samples(us, self.rate_hz), true),
-            Some(Piece::Wait(us)) => self.hand = Hand::Counts(samples(us, self.rate_hz), false),
+            Some(Piece::Wait(us) | Piece::Gap(us)) => {
+                self.hand = Hand::Counts(samples(us, self.rate_hz), false);
+            }
             Some(Piece::Key(key)) => self.strike(key),
         }
         true

@@ -1,12 +1,15 @@
 //! Keys on their way to one listener.
 
-use super::{Dialer, EventType};
+use super::{Dialer, EventType, Rescaler};
 
 /// What there is to know of a listener's keys; it exists where there is any.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Keys {
-    /// What it accepts.
+    /// What it accepts, where that was told.
     pub(in crate::engine) kind: Option<EventType>,
+    pub(in crate::engine) is_told: bool,
+    /// Their events, in its clock.
+    pub(in crate::engine) rescaler: Rescaler,
     /// What we press for it.
     pub(in crate::engine) dialer: Dialer,
     /// SSRC and timestamp of a telephone-event that arrived while we pressed: the rest of it would

@@ -7,6 +7,7 @@ mod listener;
 mod merge;
 mod party;
 mod receiver;
+mod rescale;
 mod sender;
 mod window;
 
@@ -21,6 +22,7 @@ pub(super) use merge::Told;
 pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
 pub(super) use party::Digits;
 pub use receiver::*;
+pub(super) use rescale::{Rescaled, Rescaler};
 pub use window::{REORDER_PACKETS_MAX, REORDER_PAYLOAD_LEN_MAX};
 
 use crate::wire::event::EventCode;

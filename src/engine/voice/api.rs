@@ -29,6 +29,13 @@ pub enum Via {
     Companding(Companding),
     /// Decoded, and encoded anew on the listener's clock.
     Decode,
+    /// A telephone-event whose durations are counted in another clock.
+    Rescaled {
+        /// The listener's, in Hz.
+        to_hz: u32,
+    },
+    /// A telephone-event whose listener accepts none: its keys sound in the place of the audio.
+    Tones,
 }
 
 /// A direct conversion between the two laws of G.711.

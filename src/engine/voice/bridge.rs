@@ -219,6 +219,23 @@ impl Bridge {
         }
     }
 
+    /// Who hears a member, besides itself.
+    pub(in crate::engine) fn hearers_of(&self, talker: StreamIx, found: &mut Vec<StreamIx>) {
+        let Some(ix) = self.seats.iter().position(|s| s.member.stream == talker) else {
+            return;
+        };
+        let member = self.seats[ix].member;
+        let usual = member.talks && member.gain != Gain::MUTE;
+        for seat in self.seats.iter().filter(|seat| seat.member.listens) {
+            let mut exceptions = seat.exceptions.iter();
+            let except = exceptions.find(|(other, _)| *other == ix);
+            let hears = except.map_or(usual, |(_, gain)| *gain != Gain::MUTE);
+            if hears && seat.member.stream != talker {
+                found.push(seat.member.stream);
+            }
+        }
+    }
+
     /// Nobody pulled this seat: it is silent.
     pub(in crate::engine) fn skip(&mut self, ix: usize) {
         if let Some(seat) = self.seats.get_mut(ix) {
