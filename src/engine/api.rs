@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::digits::{DIGITS_MAX, DialReport, DigitsConfig, EventType, Press, SendDigits};
+use super::digits::{
+    DIGITS_MAX, DialReport, DigitsConfig, EventType, Mask, MaskError, Press, SendDigits,
+};
 use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
@@ -229,6 +231,8 @@ pub enum Change {
     Tap(Box<Tap>),
     /// The party on this stream only listens, as after [`Change::Tap`], and to nobody for now.
     Untap(StreamIx),
+    /// What the others get of the keys that this stream's party presses; `None`: all.
+    Mask(StreamIx, Option<Box<Mask>>),
     /// What this stream's party may learn of others.
     Privacy(StreamIx, Privacy),
     /// Send our own SR/RR on this stream.
@@ -327,6 +331,8 @@ pub enum DropReason {
     Held,
     /// Media is blocked by command.
     Blocked,
+    /// A key that the others are not to get ([`Change::Mask`]).
+    Masked,
     /// Another branch of the fork is heard, or the packet is from before a switch of sources or
     /// out of any sequence, so that its number could collide with what the listener already has.
     NotHeard,
@@ -338,7 +344,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedRtp,
         Self::MalformedRtcp,
         Self::Oversize,
@@ -350,6 +356,7 @@ impl DropReason {
         Self::NoTarget,
         Self::Held,
         Self::Blocked,
+        Self::Masked,
         Self::NotHeard,
         Self::RtcpTerminated,
         Self::Closed,
@@ -369,6 +376,7 @@ impl DropReason {
             Self::NoTarget => "no_target",
             Self::Held => "held",
             Self::Blocked => "blocked",
+            Self::Masked => "masked",
             Self::NotHeard => "not_heard",
             Self::RtcpTerminated => "rtcp.terminated",
             Self::Closed => "closed",
@@ -700,6 +708,9 @@ pub enum ChangeError {
     /// It is linked, bridged, listened to, does not carry plain RTP, or is the one to listen to.
     #[error("stream {0:?} cannot listen to stream {1:?}")]
     Tap(StreamIx, StreamIx),
+    /// A mask that cannot be, and why.
+    #[error("the keys of stream {0:?} cannot be masked: {1}")]
+    Mask(StreamIx, MaskError),
     /// [`TAPS_MAX`] listen already.
     #[error("a stream has at most {TAPS_MAX} listeners: no more for stream {0:?}")]
     TooManyTaps(StreamIx),

@@ -10,7 +10,7 @@ use super::api::{
     StreamIx, StreamReport, Traffic, Verdict,
 };
 use super::call::Repressing;
-use super::digits::{Digits, EventType, Keys};
+use super::digits::{Digits, EventType, Keys, Masked};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -54,6 +54,8 @@ pub(super) struct Stream {
     pub(super) egress: Egress,
     pub(super) types: Types,
     pub(super) to: Option<StreamIx>,
+    /// What others get of its keys; `None`: all.
+    pub(super) mask: Option<Box<Masked>>,
     /// Who listens to it besides.
     pub(super) taps: Option<Box<Taps>>,
     /// As one that only listens: to whom.
@@ -145,6 +147,8 @@ pub(super) struct Flags {
     pub(super) forks: bool,
     /// What it hears of its branches was commanded.
     pub(super) early_media: bool,
+    /// Its telephone-events are not relayed as they come.
+    pub(super) hides_keys: bool,
     /// Somebody listens to it: there are `taps`.
     pub(super) tapped: bool,
     /// It only listens, or did: what its party sends is nobody's.
@@ -170,6 +174,7 @@ impl Stream {
             egress: Egress::new(),
             types: Types::default(),
             to: None,
+            mask: None,
             taps: None,
             listens: None,
             chosen: None,
@@ -193,6 +198,7 @@ impl Stream {
                 speaks: false,
                 forks: false,
                 early_media: false,
+                hides_keys: false,
                 tapped: false,
                 listens: false,
                 digits: false,

@@ -60,8 +60,10 @@ impl Call {
             self.streams[usize::from(ix.0)].flags.stalled = false;
             self.arm(now.plus(STALL_US));
         }
-        if self.streams[usize::from(ix.0)].flags.tapped {
-            self.copy_to_listeners(now, ix, continuity, &mut packet);
+        let flags = self.streams[usize::from(ix.0)].flags;
+        let masked = kind.event && flags.hides_keys && self.mask_event(now, ix, &mut packet);
+        if flags.tapped {
+            self.copy_to_listeners(now, ix, continuity, masked, &mut packet);
         }
         if self.streams[usize::from(ix.0)].represses.is_some() && !kind.event {
             self.repress_media(now, ix, &packet);
@@ -71,6 +73,7 @@ impl Call {
         }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),
+            _ if masked => Err(DropReason::Masked),
             _ if self.is_bridged(ix) => self.seat(now, ix, &mut packet),
             _ => {
                 let begins = continuity == Continuity::First || silent_us >= HEARD_HOLD_US;

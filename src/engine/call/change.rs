@@ -33,6 +33,7 @@ impl Call {
             Change::Silence(ix, on) => self.open_stream(ix)?.flags.silenced = on,
             Change::Tap(tap) => self.tap(now, *tap)?,
             Change::Untap(ix) => self.untap(ix)?,
+            Change::Mask(ix, mask) => self.set_mask(now, ix, mask)?,
             Change::Privacy(ix, privacy) => {
                 self.open_stream(ix)?.config.privacy = privacy;
                 self.schedule_report(now, ix);

@@ -25,6 +25,7 @@ mod dial;
 mod digits;
 mod echo;
 mod fork;
+mod mask;
 mod opaque;
 mod pair;
 mod play;

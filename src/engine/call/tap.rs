@@ -119,6 +119,7 @@ impl Call {
         now: Micros,
         ix: StreamIx,
         continuity: Continuity,
+        masked: bool,
         packet: &mut RtpPacket<'_>,
     ) {
         let stream = &self.streams[usize::from(ix.0)];
@@ -133,6 +134,7 @@ impl Call {
         let said = match stream.flags {
             Flags { blocked: true, .. } => Err(DropReason::Blocked),
             Flags { sends: false, .. } => Err(DropReason::Held),
+            _ if masked => Err(DropReason::Masked),
             Flags { silenced: true, .. } => {
                 // Whoever else hears it hears silence, too.
                 hush(packet, &stream.types.describe(header.pt))

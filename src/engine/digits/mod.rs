@@ -4,6 +4,7 @@ mod dial;
 mod dialer;
 mod hearing;
 mod listener;
+mod mask;
 mod merge;
 mod party;
 mod receiver;
@@ -18,6 +19,11 @@ pub(super) use dialer::{Dialer, Due};
 pub(super) use hearing::Audio;
 pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
 pub(super) use listener::Keys;
+pub use mask::{
+    LOOK_BACK_MS, MASK_LEVEL_DBM0, MASK_TONE_HZ, MASK_TONES_MAX, Mask, MaskError, MaskMode,
+    MaskTriggers, TRIGGER_KEYS_MAX,
+};
+pub(super) use mask::{Masked, names_key};
 pub(super) use merge::Told;
 pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
 pub(super) use party::Digits;

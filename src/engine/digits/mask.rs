@@ -1,0 +1,368 @@
+//! What the others get of a party's keys: everything, nothing, or something else in their place.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use crate::wire::event::{Digit, EVENT_LEN, TelephoneEvent};
+
+/// Frequencies of one [`MaskMode::Tone`]; the keys of a party take turns.
+pub const MASK_TONES_MAX: usize = 8;
+
+/// Frequencies in Hz that a [`MaskMode::Tone`] may have: what G.711 carries.
+pub const MASK_TONE_HZ: std::ops::RangeInclusive<u16> = 50..=3_800;
+
+/// Levels in dBm0 that a [`MaskMode::Tone`] may have.
+pub const MASK_LEVEL_DBM0: std::ops::RangeInclusive<i8> = -63..=0;
+
+/// Look-back in milliseconds: below the least a tone would be heard before it is known.
+pub const LOOK_BACK_MS: std::ops::RangeInclusive<u16> = 50..=500;
+
+/// Keys of one trigger, or after which a mask ends.
+pub const TRIGGER_KEYS_MAX: usize = 16;
+
+/// What becomes of the keys that a party presses, for everybody who hears it.
+#[derive(Clone, PartialEq)]
+pub struct Mask {
+    /// From now on.
+    pub mode: MaskMode,
+    /// Tones in its audio, too: what it says is decoded, and heard [`Mask::look_back_ms`] later.
+    /// Without this only telephone-events are masked, and audio passes untouched.
+    pub in_band: bool,
+    /// How much later it is heard, within [`LOOK_BACK_MS`].
+    pub look_back_ms: u16,
+    /// Keys that begin and end it.
+    pub triggers: Option<Box<MaskTriggers>>,
+}
+
+impl Mask {
+    /// This mode for tones and telephone-events, with the least look-back.
+    #[must_use]
+    pub fn of(mode: MaskMode) -> Self {
+        Self {
+            mode,
+            in_band: true,
+            look_back_ms: *LOOK_BACK_MS.start(),
+            triggers: None,
+        }
+    }
+}
+
+/// Does not say which keys: logs do not hold what people dial.
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mask")
+            .field("mode", &self.mode)
+            .field("in_band", &self.in_band)
+            .field("look_back_ms", &self.look_back_ms)
+            .field("triggers", &self.triggers.is_some())
+            .finish()
+    }
+}
+
+/// What stands in the place of a press.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum MaskMode {
+    /// The press itself.
+    #[default]
+    Pass,
+    /// Nothing: silence in audio, no telephone-event.
+    Absorb,
+    /// Silence for as long as the key is down, however it is signalled; no telephone-event.
+    Silence,
+    /// A tone for as long as the key is down; no telephone-event.
+    Tone {
+        /// Hz, 1 to [`MASK_TONES_MAX`] within [`MASK_TONE_HZ`]: one for each press in turn.
+        hz: SmallVec<[u16; 4]>,
+        /// dBm0, within [`MASK_LEVEL_DBM0`].
+        level: i8,
+    },
+    /// Another key, 0 to 9, by the call's seed: the same for the whole press.
+    RandomDigit,
+    /// The key 0.
+    ZeroDigit,
+    /// Nothing of the press as it came, and an event of our own.
+    Convert,
+}
+
+impl MaskMode {
+    /// Whether telephone-events are not relayed as they came.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        *self != Self::Pass
+    }
+
+    /// Its name on the command line and in `why`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Absorb => "absorb",
+            Self::Silence => "silence",
+            Self::Tone { .. } => "tone",
+            Self::RandomDigit => "random",
+            Self::ZeroDigit => "zero",
+            Self::Convert => "convert",
+        }
+    }
+}
+
+/// Keys that begin and end a mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskTriggers {
+    /// After these keys the mode is `begun`; none: it is not begun by keys.
+    pub begin: SmallVec<[Digit; 8]>,
+    /// The mode from then on.
+    pub begun: MaskMode,
+    /// After these keys the mode is `ended`. They are masked themselves.
+    pub end: SmallVec<[Digit; 8]>,
+    /// After so many keys, too.
+    pub end_count: Option<u16>,
+    /// After this time, too, in milliseconds.
+    pub end_ms: Option<u32>,
+    /// The mode after that.
+    pub ended: MaskMode,
+}
+
+/// Why a [`Mask`] was refused.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MaskError {
+    /// No frequency, or more than [`MASK_TONES_MAX`].
+    #[error("{0} frequencies: 1 to {MASK_TONES_MAX} are possible")]
+    Tones(usize),
+    /// Outside [`MASK_TONE_HZ`].
+    #[error("a tone of {0} Hz: 50 to 3800 Hz are possible")]
+    Frequency(u16),
+    /// Outside [`MASK_LEVEL_DBM0`].
+    #[error("a tone at {0} dBm0: -63 to 0 are possible")]
+    Level(i8),
+    /// Outside [`LOOK_BACK_MS`].
+    #[error("a look-back of {0} ms: 50 to 500 ms are possible")]
+    LookBack(u16),
+    /// More than [`TRIGGER_KEYS_MAX`], or an end without any.
+    #[error("a trigger of {0} keys: at most {TRIGGER_KEYS_MAX} are possible")]
+    Keys(usize),
+}
+
+impl Mask {
+    /// # Errors
+    /// Something of it is out of range.
+    pub(in crate::engine) fn check(&self) -> Result<(), MaskError> {
+        self.mode.check()?;
+        if !LOOK_BACK_MS.contains(&self.look_back_ms) {
+            return Err(MaskError::LookBack(self.look_back_ms));
+        }
+        let Some(triggers) = &self.triggers else {
+            return Ok(());
+        };
+        let keys = triggers.begin.len().max(triggers.end.len());
+        if keys > TRIGGER_KEYS_MAX {
+            return Err(MaskError::Keys(keys));
+        }
+        triggers.begun.check()?;
+        triggers.ended.check()
+    }
+}
+
+impl MaskMode {
+    fn check(&self) -> Result<(), MaskError> {
+        let Self::Tone { hz, level } = self else {
+            return Ok(());
+        };
+        if !(1..=MASK_TONES_MAX).contains(&hz.len()) {
+            return Err(MaskError::Tones(hz.len()));
+        }
+        if let Some(hz) = hz.iter().find(|hz| !MASK_TONE_HZ.contains(hz)) {
+            return Err(MaskError::Frequency(*hz));
+        }
+        match MASK_LEVEL_DBM0.contains(level) {
+            true => Ok(()),
+            false => Err(MaskError::Level(*level)),
+        }
+    }
+}
+
+/// A mask at work.
+#[derive(Debug)]
+pub(in crate::engine) struct Masked {
+    /// As of now.
+    pub(in crate::engine) mode: MaskMode,
+    pub(in crate::engine) puts: Substitutes,
+}
+
+impl Masked {
+    pub(in crate::engine) fn new(config: Mask) -> Self {
+        Self {
+            mode: config.mode,
+            puts: Substitutes::default(),
+        }
+    }
+}
+
+/// Whether a telephone-event payload names a key; line events and fax tones are none. What is too
+/// short to be an event may be one to a careless reader.
+pub(in crate::engine) fn names_key(payload: &[u8]) -> bool {
+    payload.len() < EVENT_LEN
+        || TelephoneEvent::parse_all(payload).any(|event| event.code.digit().is_some())
+}
+
+/// Presses that are remembered by their timestamps, so that a late packet of the one before gets
+/// the same substitute again.
+const REMEMBERED: usize = 4;
+
+/// Other keys in the place of those that were pressed.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Substitutes {
+    known: [Option<Substitute>; REMEMBERED],
+    latest: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Substitute {
+    ssrc: u32,
+    timestamp: u32,
+    pressed: u8,
+    put: u8,
+    ended: bool,
+}
+
+/// Does not say which keys.
+impl fmt::Debug for Substitute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Substitute").finish_non_exhaustive()
+    }
+}
+
+impl Substitutes {
+    /// Replaces the keys of a telephone-event payload in place. All packets of a press get the same
+    /// key, drawn at its first, even where a sender moves the timestamp within it (segments of RFC
+    /// 4733 §2.5.1.3, and senders that may not).
+    pub(in crate::engine) fn replace(
+        &mut self,
+        (ssrc, timestamp): (u32, u32),
+        payload: &mut [u8],
+        mut draw: impl FnMut() -> u8,
+    ) {
+        for event in payload.chunks_exact_mut(EVENT_LEN) {
+            let Some(said) = TelephoneEvent::parse(event) else {
+                continue;
+            };
+            if said.code.digit().is_some() {
+                event[0] = self.substitute((ssrc, timestamp), said, &mut draw);
+            }
+        }
+    }
+
+    fn substitute(
+        &mut self,
+        (ssrc, timestamp): (u32, u32),
+        said: TelephoneEvent,
+        draw: &mut impl FnMut() -> u8,
+    ) -> u8 {
+        let is_this = |known: &&mut Substitute| {
+            (known.ssrc, known.timestamp, known.pressed) == (ssrc, timestamp, said.code.0)
+        };
+        if let Some(known) = self.known.iter_mut().flatten().find(is_this) {
+            known.ended |= said.end;
+            return known.put;
+        }
+        // The timestamp moved within a press, or the end is repeated under another one.
+        let goes_on = self.known[self.latest].filter(|latest| {
+            let same = (latest.ssrc, latest.pressed) == (ssrc, said.code.0);
+            same && (!latest.ended || said.end)
+        });
+        let put = goes_on.map_or_else(draw, |latest| latest.put);
+        self.latest = (self.latest + 1) % REMEMBERED;
+        self.known[self.latest] = Some(Substitute {
+            ssrc,
+            timestamp,
+            pressed: said.code.0,
+            put,
+            ended: said.end,
+        });
+        put
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::event::EventCode;
+
+    fn event(code: u8, end: bool) -> [u8; EVENT_LEN] {
+        let event = TelephoneEvent {
+            code: EventCode(code),
+            end,
+            volume: 10,
+            duration: 160,
+        };
+        event.to_bytes()
+    }
+
+    #[test]
+    fn all_packets_of_a_press_get_one_substitute() {
+        let mut substitutes = Substitutes::default();
+        let mut next = 0;
+        let mut put = |timestamp: u32, code: u8, end: bool| {
+            let mut payload = event(code, end);
+            substitutes.replace((7, timestamp), &mut payload, || {
+                next += 1;
+                next
+            });
+            assert_eq!(payload[1..], event(code, end)[1..], "all else stays");
+            payload[0]
+        };
+        assert_eq!(
+            [put(0, 5, false), put(0, 5, false), put(0, 5, true)],
+            [1; 3]
+        );
+        assert_eq!(put(0, 5, true), 1, "the end again");
+        assert_eq!(
+            put(160, 5, true),
+            1,
+            "the end again, with a moved timestamp"
+        );
+        assert_eq!(put(800, 5, false), 2, "the same key once more");
+        assert_eq!(put(66_335, 5, false), 2, "its second segment");
+        assert_eq!(put(0, 5, true), 1, "late, of the first press");
+        assert_eq!(put(70_000, 6, false), 3);
+    }
+
+    #[test]
+    fn line_events_are_no_keys() {
+        assert!(names_key(&event(0, false)) && names_key(&event(15, true)));
+        assert!(!names_key(&event(16, false)) && !names_key(&event(36, false)));
+        assert!(names_key(&[5, 0]), "not even an event");
+        let packed = [event(16, true), event(3, true)].concat();
+        assert!(names_key(&packed));
+        let mut payload = event(16, false);
+        Substitutes::default().replace((1, 1), &mut payload, || 9);
+        assert_eq!(payload, event(16, false));
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let tone = |hz: &[u16], level| {
+            let hz = hz.iter().copied().collect();
+            Mask::of(MaskMode::Tone { hz, level }).check()
+        };
+        assert_eq!(tone(&[400; MASK_TONES_MAX], -10), Ok(()));
+        let many = [400; MASK_TONES_MAX + 1];
+        assert_eq!(tone(&many, -10), Err(MaskError::Tones(9)));
+        assert_eq!(tone(&[], -10), Err(MaskError::Tones(0)));
+        assert_eq!(tone(&[50, 3_800], 0), Ok(()));
+        assert_eq!(tone(&[50, 3_801], 0), Err(MaskError::Frequency(3_801)));
+        assert_eq!(tone(&[400], 1), Err(MaskError::Level(1)));
+        let look_back = |look_back_ms| {
+            let mask = Mask {
+                look_back_ms,
+                ..Mask::of(MaskMode::Absorb)
+            };
+            mask.check()
+        };
+        assert_eq!((look_back(50), look_back(500)), (Ok(()), Ok(())));
+        assert_eq!(look_back(49), Err(MaskError::LookBack(49)));
+        assert_eq!(look_back(501), Err(MaskError::LookBack(501)));
+    }
+}
