@@ -18,7 +18,7 @@ use super::playout::PlayoutStats;
 use super::stats::Sources;
 use super::tap::{Listening, Taps};
 use super::time::{Micros, low32};
-use super::voice::{PlayReport, Via, VoiceState};
+use super::voice::{PlayReport, Via, VoiceState, rate_of};
 use crate::audio::progress::Progress;
 use crate::wire::rtcp::ReportBlock;
 
@@ -149,6 +149,8 @@ pub(super) struct Flags {
     pub(super) early_media: bool,
     /// Its telephone-events are not relayed as they come.
     pub(super) hides_keys: bool,
+    /// What it says is decoded, so that keys in it are not heard either.
+    pub(super) veiled: bool,
     /// Somebody listens to it: there are `taps`.
     pub(super) tapped: bool,
     /// It only listens, or did: what its party sends is nobody's.
@@ -199,6 +201,7 @@ impl Stream {
                 forks: false,
                 early_media: false,
                 hides_keys: false,
+                veiled: false,
                 tapped: false,
                 listens: false,
                 digits: false,
@@ -305,6 +308,13 @@ impl Stream {
     #[inline]
     pub(super) fn mixes_branches(&self) -> bool {
         self.floor == Floor::All && self.chosen.is_none()
+    }
+
+    /// Whether a payload of its party passes an ear before anybody hears it, because of its mask.
+    #[inline]
+    pub(super) fn veils(&self, pt: u8) -> bool {
+        let voice = self.voice.as_ref().filter(|_| self.flags.veiled);
+        voice.is_some_and(|voice| rate_of(&voice.config, pt).is_some())
     }
 
     /// How a payload type can be listened to as it arrives.

@@ -208,12 +208,15 @@ impl Call {
         if !hears {
             return Err(DropReason::NotHeard);
         }
-        let kind = stream
+        let mut kind = stream
             .types
             .translate(packet.header().pt)
             .ok_or(DropReason::UnknownPayloadType)?;
         if sink.keys.is_some() && kind.event | sink.flags.keyed {
             sink.yield_to_keys(packet, kind.event)?;
+        }
+        if stream.flags.veiled && stream.veils(kind.pt) {
+            kind.via = Via::Decode;
         }
         if sink.rtp_target().is_none() {
             return Err(DropReason::NoTarget);

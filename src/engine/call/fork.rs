@@ -231,11 +231,12 @@ impl Call {
         };
         voice.ear = None;
         for (packet, payload) in branch.held.iter() {
-            let config = &voice.config;
-            if voice.ear.is_none() {
-                voice.ear = Ear::new(config, packet.info.pt, now).map(Box::new);
+            let voice = self.streams[usize::from(ix.0)].voice.as_ref();
+            if voice.is_some_and(|voice| voice.ear.is_none()) {
+                self.make_ear(now, ix, packet.info.pt);
             }
-            if let Some(ear) = &mut voice.ear {
+            let voice = self.streams[usize::from(ix.0)].voice.as_mut();
+            if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
                 ear.insert(packet.at, &packet.info, payload);
             }
         }
@@ -254,7 +255,8 @@ impl Call {
         let Some(until) = until.filter(|_| mouth.players.is_empty()) else {
             return;
         };
-        let source = mouth.source.filter(|s| self.streams[ix].chosen == Some(*s));
+        let chosen = self.streams[ix].chosen;
+        let source = mouth.source.filter(|s| chosen.is_none_or(|c| c == *s));
         let voice = source.and_then(|s| self.streams[usize::from(s.0)].voice.as_ref());
         let pending_us = voice
             .and_then(|voice| voice.ear.as_ref())

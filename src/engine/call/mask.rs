@@ -1,7 +1,11 @@
 //! Keys that the others are not to get.
 
+use smallvec::SmallVec;
+
+use super::fork::HAND_BACK_US_MAX;
 use super::*;
 use crate::engine::digits::{Mask, MaskMode, Masked, names_key};
+use crate::engine::voice::{Cover, Ear, Via};
 use crate::wire::event::EVENT_LEN;
 use crate::wire::rtp::RtpPacket;
 
@@ -12,7 +16,7 @@ const RANDOM_DIGITS: u8 = 10;
 impl Call {
     pub(super) fn set_mask(
         &mut self,
-        _now: Micros,
+        now: Micros,
         ix: StreamIx,
         mask: Option<Box<Mask>>,
     ) -> Result<(), ChangeError> {
@@ -24,10 +28,101 @@ impl Call {
             }
         }
         stream.mask = mask.map(|mask| Box::new(Masked::new(*mask)));
-        let mode = stream.mask.as_ref().map(|masked| &masked.mode);
-        stream.flags.hides_keys = mode.is_some_and(MaskMode::hides);
+        self.remask(now, ix);
         Ok(())
     }
+
+    /// What is masked of a party follows its mask, for all who hear it.
+    pub(super) fn remask(&mut self, now: Micros, ix: StreamIx) {
+        let stream = &mut self.streams[usize::from(ix.0)];
+        let mode = stream.mask.as_ref().map(|masked| &masked.mode);
+        stream.flags.hides_keys = mode.is_some_and(MaskMode::hides);
+        let cover = cover(stream, now);
+        let before = std::mem::replace(&mut stream.flags.veiled, cover.is_some());
+        self.each_ear(ix, |ear| match &cover {
+            Some(cover) => ear.veil(cover),
+            None => ear.unveil(),
+        });
+        match (before, &cover) {
+            (false, Some(_)) => self.mix_pair_of(now, ix),
+            (true, None) => self.hand_over_to_relay(now, ix),
+            _ => {}
+        }
+    }
+
+    /// All ears that hear what a party says: its own, and those of who listens to it.
+    fn each_ear(&mut self, ix: StreamIx, mut each: impl FnMut(&mut Ear)) {
+        let stream = &mut self.streams[usize::from(ix.0)];
+        let taps = stream.taps.as_deref().cloned().unwrap_or_default();
+        let own = (!stream.flags.listens).then_some(ix);
+        for hearer in own.into_iter().chain(taps) {
+            let voice = self.streams[usize::from(hearer.0)].voice.as_mut();
+            if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
+                each(ear);
+            }
+        }
+    }
+
+    /// Nothing has to be hidden of a party any more: what waits of it is played to who was sent
+    /// made frames for that reason alone, and then packets are relayed again.
+    fn hand_over_to_relay(&mut self, now: Micros, ix: StreamIx) {
+        let stream = &self.streams[usize::from(ix.0)];
+        let to = stream.to;
+        let bridge = stream.voice.as_ref().and_then(|voice| voice.bridge);
+        if let Some(bridge) = bridge {
+            return self.settle_pair(now, bridge);
+        }
+        let pt = stream.pt.unwrap_or(u8::MAX);
+        let types = [(ix, &stream.types)].into_iter();
+        let taps = stream.taps.as_deref().cloned().unwrap_or_default();
+        let listening = taps.iter().filter_map(|tap| {
+            let listening = self.streams[usize::from(tap.0)].listens.as_ref();
+            Some((*tap, &listening?.types))
+        });
+        let relayed = types
+            .chain(listening)
+            .filter(|(_, types)| types.describe(pt).via != Via::Decode);
+        let relayed: SmallVec<[StreamIx; 4]> = relayed.map(|(hearer, _)| hearer).collect();
+        for hearer in relayed {
+            // Whose mouth says what this ear hears.
+            let listener = if hearer == ix { to } else { Some(hearer) };
+            let listener = listener.map(|to| usize::from(to.0));
+            let voice = listener.and_then(|to| self.streams.get_mut(to)?.voice.as_mut());
+            let Some(voice) = voice.filter(|voice| voice.bridge.is_none()) else {
+                continue;
+            };
+            let says = voice.mouth.as_ref();
+            if says.is_some_and(|mouth| mouth.source == Some(hearer)) {
+                voice.catches_up = Some(now.plus(HAND_BACK_US_MAX));
+                let heard = self.streams[usize::from(hearer.0)].voice.as_mut();
+                if let Some(ear) = heard.and_then(|voice| voice.ear.as_mut()) {
+                    ear.hurry();
+                }
+            }
+        }
+    }
+
+    /// What is hidden of what an ear of this stream hears.
+    pub(super) fn cover_of(&self, now: Micros, ix: StreamIx) -> Option<Cover> {
+        let stream = &self.streams[usize::from(ix.0)];
+        let listens = stream.listens.as_ref().filter(|_| stream.flags.listens);
+        let source = match listens {
+            Some(listening) => listening.source?,
+            None => ix,
+        };
+        cover(self.streams.get(usize::from(source.0))?, now)
+    }
+}
+
+/// What is hidden in what a party says.
+fn cover(stream: &Stream, now: Micros) -> Option<Cover> {
+    let masked = stream.mask.as_deref()?;
+    let hides = masked.in_band && masked.mode.hides();
+    hides.then(|| Cover {
+        mode: masked.mode.clone(),
+        look_back_ms: masked.look_back_ms,
+        seed: stream.lot(now).u64(..),
+    })
 }
 
 /// Packets.
@@ -62,7 +157,9 @@ impl Call {
                 puts.replace(key, payload, || lot.u8(..RANDOM_DIGITS));
                 false
             }
-            MaskMode::Absorb | MaskMode::Silence | MaskMode::Tone { .. } | MaskMode::Convert => {
+            MaskMode::Absorb | MaskMode::Convert => true,
+            MaskMode::Silence | MaskMode::Tone { .. } => {
+                self.each_ear(ix, Ear::key_event);
                 true
             }
         }

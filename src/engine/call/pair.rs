@@ -11,7 +11,7 @@ use super::fork::{HAND_BACK_US_MAX, REST_US};
 use super::voice::{RECODE_REST_US, pass_over};
 use super::*;
 use crate::engine::digits::EventType;
-use crate::engine::voice::{BridgeConfig, BridgeIx, Ear, Idle, Pair, Spoken};
+use crate::engine::voice::{BridgeConfig, BridgeIx, Idle, Pair, Spoken};
 
 /// Changes between passing and mixing.
 impl Call {
@@ -57,12 +57,14 @@ impl Call {
 
     /// Makes an ear for a leg whose packets passed until now.
     fn perk_up(&mut self, now: Micros, leg: StreamIx) {
-        let stream = &mut self.streams[usize::from(leg.0)];
-        let (Some(voice), Some(pt)) = (&mut stream.voice, stream.pt) else {
+        let Some(pt) = self.streams[usize::from(leg.0)].pt else {
             return;
         };
-        voice.ear = Ear::new(&voice.config, pt, now).map(Box::new);
-        if let Some(ear) = &mut voice.ear {
+        self.make_ear(now, leg, pt);
+        let voice = self.streams[usize::from(leg.0)].voice.as_deref_mut();
+        if let Some(voice) = voice
+            && let Some(ear) = &mut voice.ear
+        {
             ear.begin_at_once(voice.config.playout);
         }
     }
@@ -129,7 +131,8 @@ impl Call {
 
     /// What a leg speaks, if it can be sent packets of others and nothing is played to it.
     fn passes(&self, leg: StreamIx) -> Option<Spoken> {
-        let voice = self.streams[usize::from(leg.0)].voice.as_ref()?;
+        let stream = &self.streams[usize::from(leg.0)];
+        let voice = stream.voice.as_ref().filter(|_| !stream.flags.veiled)?;
         let spoken = voice.config.speaks?;
         let mut hears = voice.config.hears.iter();
         let both_ways = hears.any(|heard| heard.codec.kind == spoken.codec.kind);

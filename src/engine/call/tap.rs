@@ -8,7 +8,7 @@ use super::arrive::{hush, incoming, renumber};
 use super::voice::compand;
 use super::*;
 use crate::engine::tap::{Listening, Taps};
-use crate::engine::voice::Via;
+use crate::engine::voice::{Via, rate_of};
 use crate::wire::rtp::RtpPacket;
 
 /// Commands.
@@ -161,7 +161,14 @@ impl Call {
         let listener = &self.streams[usize::from(to.0)];
         let listening = listener.listens.as_ref().ok_or(DropReason::NoSink)?;
         let kind = listening.types.listed(packet.header().pt);
-        let kind = kind.ok_or(DropReason::UnknownPayloadType)?;
+        let mut kind = kind.ok_or(DropReason::UnknownPayloadType)?;
+        if self.streams[usize::from(ix.0)].veils(kind.pt) {
+            // One who cannot be sent it without the keys in it is sent nothing.
+            let voice = listener.voice.as_ref();
+            let hears = voice.and_then(|voice| rate_of(&voice.config, kind.pt));
+            hears.ok_or(DropReason::Masked)?;
+            kind.via = Via::Decode;
+        }
         if !listener.flags.receives {
             return Err(DropReason::Held);
         }

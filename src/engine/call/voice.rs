@@ -291,10 +291,23 @@ impl Call {
             if !ear.is_none_or(|ear| ear.may_go(now)) {
                 return;
             }
-            voice.ear = Ear::new(&voice.config, header.pt, now).map(Box::new);
+            self.make_ear(now, ix, header.pt);
         }
-        if let Some(ear) = &mut voice.ear {
+        let voice = self.streams[usize::from(ix.0)].voice.as_mut();
+        if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
             ear.insert(now, &info_of(packet), packet.payload());
+        }
+    }
+
+    /// Makes an ear for what a party says, or for what the one says whom it listens to.
+    pub(super) fn make_ear(&mut self, now: Micros, ix: StreamIx, pt: u8) {
+        let cover = self.cover_of(now, ix);
+        let Some(voice) = &mut self.streams[usize::from(ix.0)].voice else {
+            return;
+        };
+        voice.ear = Ear::new(&voice.config, pt, now).map(Box::new);
+        if let (Some(ear), Some(cover)) = (&mut voice.ear, cover) {
+            ear.veil(&cover);
         }
     }
 

@@ -186,6 +186,9 @@ impl MaskMode {
 /// A mask at work.
 #[derive(Debug)]
 pub(in crate::engine) struct Masked {
+    /// Tones are masked, too, with this look-back.
+    pub(in crate::engine) in_band: bool,
+    pub(in crate::engine) look_back_ms: u16,
     /// As of now.
     pub(in crate::engine) mode: MaskMode,
     pub(in crate::engine) puts: Substitutes,
@@ -194,6 +197,8 @@ pub(in crate::engine) struct Masked {
 impl Masked {
     pub(in crate::engine) fn new(config: Mask) -> Self {
         Self {
+            in_band: config.in_band,
+            look_back_ms: config.look_back_ms,
             mode: config.mode,
             puts: Substitutes::default(),
         }

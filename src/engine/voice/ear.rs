@@ -1,6 +1,7 @@
 //! What a party says, as samples.
 
 use super::api::{PlayoutBounds, Voice};
+use super::veil::{Cover, Veil};
 use crate::audio::codec::Decoder;
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig, PlayoutStats, Pulled};
 use crate::engine::time::Micros;
@@ -20,6 +21,10 @@ pub(in crate::engine) struct Ear {
     made_at: Micros,
     /// It plays its first packet at once, and from then on as these bounds say.
     begins_at_once: Option<PlayoutBounds>,
+    /// What hides keys in what it says.
+    veil: Option<Box<Veil>>,
+    /// The last sample it gave.
+    last: i16,
 }
 
 impl Ear {
@@ -50,6 +55,8 @@ impl Ear {
             rate_hz,
             made_at: now,
             begins_at_once: None,
+            veil: None,
+            last: 0,
         })
     }
 
@@ -73,7 +80,37 @@ impl Ear {
         if heard && let Some(bounds) = self.begins_at_once.take() {
             self.take_time(&bounds);
         }
+        let Some(veil) = &mut self.veil else {
+            self.last = pcm.last().copied().filter(|_| heard).unwrap_or(0);
+            return heard;
+        };
+        let heard = veil.pass(pcm, heard);
+        if veil.is_gone() {
+            self.veil = None;
+        }
         heard
+    }
+
+    /// Hides the keys in what it gives from now on.
+    pub(in crate::engine) fn veil(&mut self, cover: &Cover) {
+        match &mut self.veil {
+            Some(veil) => veil.set(cover),
+            // A rate at which no key can be heard is none of an ear.
+            None => {
+                let veil = Veil::new(self.rate_hz, cover, self.last);
+                self.veil = veil.ok().map(Box::new);
+            }
+        }
+    }
+
+    /// Nothing is hidden any more, once what waits is said.
+    pub(in crate::engine) fn unveil(&mut self) {
+        self.veil.iter_mut().for_each(|veil| veil.leave());
+    }
+
+    /// A telephone-event was said that its listeners are not to get.
+    pub(in crate::engine) fn key_event(&mut self) {
+        self.veil.iter_mut().for_each(|veil| veil.key_event());
     }
 
     /// What comes first is played at once, as its listener heard the packet before it already; the
@@ -86,6 +123,8 @@ impl Ear {
     /// What was said so far was not for those who will listen.
     pub(in crate::engine) fn forget(&mut self) {
         self.playout.forget();
+        self.veil.iter_mut().for_each(|veil| veil.forget());
+        self.last = 0;
     }
 
     /// Plays what is there as fast as it can without harm, and then with no delay at all.
@@ -100,7 +139,9 @@ impl Ear {
 
     /// Audio that came and was not pulled, in microseconds.
     pub(in crate::engine) fn pending_us(&self) -> u64 {
-        self.playout.pending_us()
+        let waiting = self.veil.as_ref().map_or(0, |veil| veil.waiting());
+        let waiting_us = waiting as u64 * 1_000_000 / u64::from(self.rate_hz.max(1));
+        self.playout.pending_us() + waiting_us
     }
 
     pub(in crate::engine) fn stats(&self) -> PlayoutStats {

@@ -12,7 +12,9 @@ mod play;
 mod player;
 mod players;
 mod push;
+mod put;
 mod source;
+mod veil;
 
 pub use api::*;
 pub(super) use bridge::{Bridge, Pair, convert};
@@ -27,6 +29,7 @@ pub use play::*;
 pub(super) use player::Player;
 pub(super) use players::{Layers, Players};
 pub use push::{PUSH_AHEAD_MAX, PUSH_AHEAD_MIN, PushError, Pushed, Pusher, pushed};
+pub(super) use veil::Cover;
 
 use super::time::Micros;
 use crate::audio::resample::Resampler;

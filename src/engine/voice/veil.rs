@@ -1,0 +1,392 @@
+//! What a party says, a little later, and without the keys in it.
+//!
+//! A tone is known to be one only after some of it was heard. So what comes out of an ear waits in
+//! a line, a look-back long, while [`Wary`] hears it: what anybody could take for a key is taken
+//! out before its first sample leaves. Wary is more nervous than a detector, and a key is only
+//! said to be one when [`Detector`] says so: until then silence stands in its place, and
+//! afterwards what the mask wants there.
+//!
+//! The line grows by silence, once, when masking begins. When it ends, what waits is played out a
+//! little faster, by whole pitch periods, until nothing waits.
+
+use smallvec::SmallVec;
+
+use crate::audio::dtmf::{Detector, Heard, RateError, Wary};
+use crate::audio::stretch::{PeriodFinder, leave_out};
+use crate::engine::digits::MaskMode;
+use crate::wire::event::Digit;
+
+use super::put::{Put, Sound};
+
+/// Fading out and in, in milliseconds.
+const RAMP_MS: usize = 4;
+
+/// Suspicions closer than this are one.
+const JOIN_MS: usize = 10;
+
+/// Suspicions and keys that are in the line at a time; more are one. A look-back of 500 ms has not
+/// more, as each is longer than its distance to the next.
+const SPANS_MAX: usize = 16;
+
+/// A telephone-event lasts until this long after its latest packet.
+const EVENT_MS: usize = 60;
+
+/// What waits is cut off after this long, where the sound allows no better way.
+const LEAVE_MS_MAX: usize = 1_000;
+
+/// A key that was down when masking ended is masked until it is up, but no longer than this.
+const HOLD_MS_MAX: usize = 10_000;
+
+/// What remains of a line when it goes is cut off where it is shorter than any pitch period, in
+/// microseconds.
+const SHORTEST_US: usize = 2_500;
+
+/// A key at random is one of the first ten: 0 to 9.
+const RANDOM_DIGITS: usize = 10;
+
+/// First sample, and the one behind the last.
+type Spans = SmallVec<[(u64, u64); SPANS_MAX]>;
+
+/// What a veil hides, and how.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Cover {
+    pub(in crate::engine) mode: MaskMode,
+    pub(in crate::engine) look_back_ms: u16,
+    /// What is random comes of this.
+    pub(in crate::engine) seed: u64,
+}
+
+/// The line.
+#[derive(Debug)]
+pub(in crate::engine) struct Veil {
+    per_ms: usize,
+    wary: Wary,
+    detector: Detector,
+    finder: PeriodFinder,
+    mode: MaskMode,
+    random: fastrand::Rng,
+    /// Samples that shall wait; 0: it is to go.
+    target: usize,
+    /// What waits, and how many samples came before it.
+    line: Vec<i16>,
+    front: u64,
+    /// Of those, samples that Wary and Detector did not hear: what the line was filled with.
+    unheard: u64,
+    /// What waits is of use up to here: from then on there was nothing to hear.
+    speaks_until: u64,
+    /// Samples still to be faded in, of what comes.
+    fades_in: usize,
+    /// The last sample that came.
+    last: i16,
+    /// What is to be hidden, in order and apart.
+    spans: Spans,
+    keys: SmallVec<[Key; SPANS_MAX]>,
+    /// Keys so far.
+    presses: usize,
+    put: Put,
+    /// Samples since it was told to go.
+    leaving: usize,
+}
+
+/// A key in the line.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    digit: Option<Digit>,
+    start: u64,
+    /// `None`: it is still down.
+    end: Option<u64>,
+    put: Sound,
+}
+
+impl Veil {
+    /// A veil over sound whose `last` sample was heard already.
+    ///
+    /// # Errors
+    /// The rate is none at which keys are heard.
+    pub(in crate::engine) fn new(
+        rate_hz: u32,
+        cover: &Cover,
+        last: i16,
+    ) -> Result<Self, RateError> {
+        let per_ms = rate_hz as usize / 1_000;
+        let mut veil = Self {
+            per_ms,
+            wary: Wary::new(rate_hz)?,
+            detector: Detector::new(rate_hz)?,
+            finder: PeriodFinder::new(rate_hz),
+            mode: MaskMode::Absorb,
+            random: fastrand::Rng::with_seed(cover.seed),
+            target: 0,
+            line: Vec::new(),
+            front: 0,
+            unheard: 0,
+            speaks_until: 0,
+            fades_in: 0,
+            last,
+            spans: SmallVec::new(),
+            keys: SmallVec::new(),
+            presses: 0,
+            put: Put::new(rate_hz, RAMP_MS * per_ms),
+            leaving: 0,
+        };
+        veil.set(cover);
+        Ok(veil)
+    }
+
+    /// Hides in this way from now on. A look-back longer than before is taken at once.
+    pub(in crate::engine) fn set(&mut self, cover: &Cover) {
+        self.mode = cover.mode.clone();
+        self.target = usize::from(cover.look_back_ms) * self.per_ms;
+        self.leaving = 0;
+        let most = self.target + super::FRAME_SAMPLES_MAX;
+        self.line.reserve(most.saturating_sub(self.line.len()));
+    }
+
+    /// Goes, once nothing waits and no key is down.
+    pub(in crate::engine) fn leave(&mut self) {
+        self.target = 0;
+    }
+
+    /// Whether it has gone: nothing waits, and nothing is hidden.
+    pub(in crate::engine) fn is_gone(&self) -> bool {
+        self.target == 0 && self.line.is_empty()
+    }
+
+    /// What waits is for nobody.
+    pub(in crate::engine) fn forget(&mut self) {
+        self.line.fill(0);
+        self.speaks_until = self.front;
+        self.fades_in = RAMP_MS * self.per_ms;
+        self.last = 0;
+    }
+
+    /// Samples that wait.
+    pub(in crate::engine) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// A packet of a telephone-event: what is said now, and a little longer, is a key.
+    pub(in crate::engine) fn key_event(&mut self) {
+        let start = self.end();
+        let end = start + (EVENT_MS * self.per_ms) as u64;
+        join(&mut self.spans, (start, end), 0);
+        if let Some(key) = self.keys.last_mut().filter(|key| key.digit.is_none())
+            && key.end.is_some_and(|before| before >= start)
+        {
+            key.end = Some(end);
+            return;
+        }
+        let put = self.substitute(0.0);
+        self.note(Key {
+            digit: None,
+            start,
+            end: Some(end),
+            put,
+        });
+    }
+
+    /// Takes a frame in and gives the one whose time has come. `speaks`: there is something to hear
+    /// in what comes; returns whether there is in what goes.
+    pub(in crate::engine) fn pass(&mut self, pcm: &mut [i16], speaks: bool) -> bool {
+        if !speaks {
+            pcm.fill(0);
+        }
+        self.fill_up();
+        self.hear(pcm);
+        self.last = pcm.last().copied().unwrap_or(self.last);
+        self.fade_in(pcm);
+        self.line.extend_from_slice(pcm);
+        if speaks {
+            self.speaks_until = self.end();
+        }
+        self.shorten(pcm.len());
+        pcm.copy_from_slice(&self.line[..pcm.len()]);
+        let speaks = self.front < self.speaks_until;
+        let hides = self.cover_up(pcm);
+        self.line.drain(..pcm.len());
+        self.front += pcm.len() as u64;
+        self.forget_passed();
+        speaks || hides
+    }
+
+    /// One past the newest sample.
+    fn end(&self) -> u64 {
+        self.front + self.line.len() as u64
+    }
+
+    /// Silence goes in where less waits than shall: after a fade, before one.
+    fn fill_up(&mut self) {
+        let missing = self.target.saturating_sub(self.line.len());
+        if missing == 0 {
+            return;
+        }
+        let ramp = (RAMP_MS * self.per_ms).min(missing);
+        for at in 0..ramp {
+            self.line.push(scaled(self.last, ramp - 1 - at, ramp));
+        }
+        self.line.resize(self.line.len() + missing - ramp, 0);
+        self.unheard += missing as u64;
+        self.fades_in = RAMP_MS * self.per_ms;
+    }
+
+    fn fade_in(&mut self, pcm: &mut [i16]) {
+        let ramp = RAMP_MS * self.per_ms;
+        for sample in pcm.iter_mut().take(self.fades_in) {
+            *sample = scaled(*sample, ramp - self.fades_in, ramp);
+            self.fades_in -= 1;
+        }
+    }
+
+    fn hear(&mut self, pcm: &[i16]) {
+        let by = self.unheard;
+        let gap = (JOIN_MS * self.per_ms) as u64;
+        let spans = &mut self.spans;
+        self.wary.feed(pcm, &mut |span| {
+            join(spans, (span.start + by, span.end + by), gap);
+        });
+        let mut heard = SmallVec::<[Heard; 4]>::new();
+        self.detector.feed(pcm, &mut |edge| heard.push(edge));
+        for edge in heard {
+            match edge {
+                Heard::Began(tone) => {
+                    let key = Key {
+                        digit: Some(tone.digit),
+                        start: tone.start + by,
+                        end: None,
+                        put: self.substitute(tone.level_dbm0),
+                    };
+                    self.note(key);
+                }
+                Heard::Ended(tone) => {
+                    let down = |key: &&mut Key| key.digit.is_some() && key.end.is_none();
+                    if let Some(key) = self.keys.iter_mut().rev().find(down) {
+                        key.end = Some(tone.end + by);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is heard in the place of the next press.
+    fn substitute(&mut self, level_dbm0: f32) -> Sound {
+        self.presses = self.presses.wrapping_add(1);
+        match &self.mode {
+            MaskMode::Tone { hz, level } => {
+                let hz = hz.get((self.presses - 1) % hz.len().max(1));
+                Sound::tone(hz.copied().unwrap_or(0), f32::from(*level))
+            }
+            MaskMode::RandomDigit => {
+                Sound::key(Digit::ALL[self.random.usize(..RANDOM_DIGITS)], level_dbm0)
+            }
+            MaskMode::ZeroDigit => Sound::key(Digit::ALL[0], level_dbm0),
+            _ => Sound::default(),
+        }
+    }
+
+    fn note(&mut self, key: Key) {
+        if self.keys.len() == SPANS_MAX {
+            self.keys.remove(0);
+        }
+        self.keys.push(key);
+    }
+
+    /// Where more waits than shall, a pitch period is taken out at the front, if nothing is hidden
+    /// there that must not be blended into what is heard.
+    fn shorten(&mut self, frame: usize) {
+        let excess = self.line.len().saturating_sub(frame + self.target);
+        if excess == 0 {
+            return;
+        }
+        self.leaving += frame;
+        let ms = self.leaving / self.per_ms;
+        let is_down = self.spans.last().is_some_and(|span| span.1 >= self.end());
+        if is_down && ms < HOLD_MS_MAX {
+            return;
+        }
+        let shortest = SHORTEST_US * self.per_ms / 1_000;
+        let period = if excess < shortest || ms >= LEAVE_MS_MAX {
+            Some(excess.min(self.line.len() / 2))
+        } else {
+            self.finder.find(&self.line, excess, true)
+        };
+        let Some(period) = period else { return };
+        let window = (self.front, self.front + 2 * period as u64);
+        let ramp = (RAMP_MS * self.per_ms) as u64;
+        let hidden = |span: &(u64, u64)| span.0 < window.1 + ramp && window.0 < span.1 + ramp;
+        if self.spans.iter().any(hidden) {
+            return;
+        }
+        leave_out(&mut self.line, period);
+        self.line.drain(..period);
+        self.front += period as u64;
+    }
+
+    /// Hides what is to be hidden of the frame that goes; whether something stands in its place.
+    fn cover_up(&mut self, pcm: &mut [i16]) -> bool {
+        let ramp = (RAMP_MS * self.per_ms) as u64;
+        let (from, to) = (self.front, self.front + pcm.len() as u64);
+        let touches = |span: &&(u64, u64)| span.0 < to + ramp && from < span.1 + ramp;
+        let spans = self.spans.iter().filter(touches);
+        let spans: Spans = spans.copied().collect();
+        if spans.is_empty() && self.put.is_silent() {
+            return false;
+        }
+        let mut sounds = false;
+        for (at, sample) in (from..).zip(pcm) {
+            let away = spans.iter().map(|span| distance(at, *span)).min();
+            let away = away.unwrap_or(ramp).min(ramp);
+            *sample = scaled(*sample, index(away), index(ramp));
+            let hidden = away == 0;
+            let key = self.keys.iter().rev().find(|key| hidden && key.lasts(at));
+            self.put.turn(key.map(|key| key.put));
+            if !self.put.is_silent() {
+                *sample = sample.saturating_add(self.put.next());
+                sounds = true;
+            }
+        }
+        sounds
+    }
+
+    fn forget_passed(&mut self) {
+        let ramp = (RAMP_MS * self.per_ms) as u64;
+        let front = self.front;
+        self.spans.retain(|span| front < span.1 + ramp);
+        self.keys
+            .retain(|key| key.end.is_none_or(|end| front < end));
+    }
+}
+
+impl Key {
+    fn lasts(&self, at: u64) -> bool {
+        self.start <= at && self.end.is_none_or(|end| at < end)
+    }
+}
+
+/// Adds a span behind others, or to the last one where they are close.
+fn join(spans: &mut Spans, span: (u64, u64), gap: u64) {
+    let full = spans.len() == SPANS_MAX;
+    match spans.last_mut() {
+        Some(last) if full || span.0 <= last.1.saturating_add(gap) => {
+            *last = (last.0.min(span.0), last.1.max(span.1));
+        }
+        _ => spans.push(span),
+    }
+}
+
+/// Samples between a place and a span; 0: it is within.
+fn distance(at: u64, span: (u64, u64)) -> u64 {
+    span.0
+        .saturating_sub(at)
+        .max((at + 1).saturating_sub(span.1))
+}
+
+/// `sample × part / whole`.
+fn scaled(sample: i16, part: usize, whole: usize) -> i16 {
+    let (part, whole) = (i32::try_from(part), i32::try_from(whole.max(1)));
+    let scaled = i32::from(sample) * part.unwrap_or(0) / whole.unwrap_or(1);
+    i16::try_from(scaled).unwrap_or(sample)
+}
+
+fn index(samples: u64) -> usize {
+    usize::try_from(samples).unwrap_or(usize::MAX)
+}
