@@ -1,5 +1,5 @@
 //! Taps do not touch: what parties are sent is the same, octet by octet and at the same moment,
-//! whether somebody listens and asks, or nobody does.
+//! whether somebody listens, to voices or to keys, and asks, or nobody does.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ enum Observed {
     Away(u16, bool),
     Masked(u16, bool),
     Query,
+    Digits(u16, bool, bool),
     Close(u16),
 }
 
@@ -70,6 +71,8 @@ fn observed() -> impl Strategy<Value = Observed> {
         1 => (ear.clone(), any::<bool>()).prop_map(|(ix, on)| Observed::Away(ix, on)),
         1 => (ear.clone(), any::<bool>()).prop_map(|(ix, on)| Observed::Masked(ix, on)),
         1 => Just(Observed::Query),
+        4 => (0..PARTIES + LISTENERS, any::<bool>(), any::<bool>())
+            .prop_map(|(ix, events, tones)| Observed::Digits(ix, events, tones)),
         1 => ear.prop_map(Observed::Close),
     ]
 }
@@ -101,6 +104,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// 20 ms of the key 5.
+fn press_five(pt: u8, timestamp: u32, payload: &mut [u8]) {
+    let pcm: Vec<i16> = (0..payload.len() as u32)
+        .map(|n| {
+            let t = f64::from(timestamp.wrapping_add(n) % 8_000) / 8_000.0 * std::f64::consts::TAU;
+            (6_000.0 * ((t * 770.0).sin() + (t * 1_336.0).sin())) as i16
+        })
+        .collect();
+    match pt {
+        8 => crosspoint::audio::g711::encode_alaw(&pcm, payload),
+        _ => crosspoint::audio::g711::encode_ulaw(&pcm, payload),
+    };
+}
+
 /// Something that left towards a party, or what became of a packet or a command of one.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
@@ -129,6 +146,7 @@ struct Run {
     flown: u64,
     told: Vec<Told>,
     copies: usize,
+    presses: usize,
     observed: bool,
 }
 
@@ -161,6 +179,7 @@ impl Run {
             flown: 0,
             told: Vec::new(),
             copies: 0,
+            presses: 0,
             observed,
         };
         let streams = PARTIES + if observed { LISTENERS } else { 0 };
@@ -226,7 +245,10 @@ impl Run {
                     (port, Told::Sent(at, port, to, bytes))
                 }
                 Output::Pin { port, peer } => (port, Told::Pinned(at, port, peer)),
-                Output::Event(_) => continue, // no party is told
+                Output::Event(_) => {
+                    self.presses += 1; // no party is told
+                    continue;
+                }
                 Output::Ended(_) => (PortHandle(0), Told::Ended(at)),
             };
             match Self::is_party(port) {
@@ -285,6 +307,9 @@ impl Run {
             let pt = [0, 8, 101][usize::from(sender.pt)];
             let mut payload = [0x80 ^ ix as u8; 160];
             payload[usize::from(sender.seq % 160)] = sender.seq as u8;
+            if ix == 1 && sender.seq & 4 != 0 {
+                press_five(pt, sender.timestamp, &mut payload);
+            }
             let len = if pt == 101 { 4 } else { 160 };
             let packet = rtp(
                 pt,
@@ -412,6 +437,13 @@ impl Run {
                 types: types(how),
             })),
             Observed::Untap(ix) => Change::Untap(StreamIx(ix)),
+            Observed::Digits(ix, telephone_events, in_band) => {
+                let config = DigitsConfig {
+                    telephone_events,
+                    in_band,
+                };
+                Change::Digits(StreamIx(ix), Some(config))
+            }
             Observed::Garbage(ix, bytes) => return self.receive(ix, Component::Rtp, bytes),
             Observed::Rtp(ix, count) => {
                 for n in 0..u16::from(count) {
@@ -464,8 +496,9 @@ fn types(how: u8) -> smallvec::SmallVec<[PayloadType; 4]> {
     all.into_iter().collect()
 }
 
-/// Both runs, and how many packets the listeners of the second were sent.
-fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> usize {
+/// Both runs; how many packets the listeners of the second were sent, and how many presses of keys
+/// were told in it.
+fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> (usize, usize) {
     let start = Instant::now();
     let mut alone = Run::new(seed, privacy, start, false);
     let mut watched = Run::new(seed, privacy, start, true);
@@ -476,7 +509,7 @@ fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> usize {
         alone.told.clear();
         watched.told.clear();
     }
-    watched.copies
+    (watched.copies, watched.presses)
 }
 
 proptest! {
@@ -500,11 +533,13 @@ proptest! {
 #[test]
 fn listeners_of_the_property_are_sent_copies() {
     let tap = |from, to, how| Step::Observed(Observed::Tap(from, to, how));
+    let digits = |on| Step::Observed(Observed::Digits(1, true, on));
     let steps = [
         tap(0, 4, 0),
         tap(0, 5, 2),
         tap(1, 6, 1),
         Step::Types(1, 1),
+        digits(true),
         Step::Talk(50),
         Step::Link(0, Some(0)),
         Step::Play(1, true),
@@ -517,8 +552,10 @@ fn listeners_of_the_property_are_sent_copies() {
         Step::Quiet(5),
     ];
     for privacy in [Privacy::Transparent, Privacy::Masked] {
-        let copies = run_twice(7, privacy, &steps);
+        let (copies, presses) = run_twice(7, privacy, &steps);
         assert!(copies > 380, "{copies}");
+        // A key every 160 ms for three seconds begins and ends, through 3 % loss.
+        assert!(presses > 10, "{presses}");
     }
 }
 
