@@ -65,7 +65,7 @@ fn the_example_uncommented_is_valid_and_shows_the_defaults() {
     let mut all: Settings = toml::from_str(&uncommented()).unwrap();
     // These have no default of their own, or depend on the machine: the example is an example.
     (all.ng_tcp, all.http_token, all.max_calls, all.socket_buffer) = (None, None, None, None);
-    (all.workers, all.pin) = (None, Vec::new());
+    (all.workers, all.pin, all.dtmf_log_dest) = (None, Vec::new(), None);
     let defaults = Settings::default().resolve().unwrap();
     assert_eq!(
         format!("{:?}", all.resolve().unwrap()),

@@ -532,6 +532,10 @@ pub struct StreamReport {
     pub playout: Option<PlayoutStats>,
     /// What is being played to its party, in the order in which it began.
     pub playing: Vec<PlayReport>,
+    /// Key presses of its party that were too many to be told ([`PRESSES_AT_ONCE_MAX`]).
+    ///
+    /// [`PRESSES_AT_ONCE_MAX`]: super::PRESSES_AT_ONCE_MAX
+    pub presses_ignored: u32,
     /// What it sent as a branch of a fork that had chosen none; the last verdict stays. `None`: it
     /// never was one, or nothing was heard of it.
     pub progress: Option<Progress>,

@@ -437,6 +437,7 @@ impl Stream {
             drops: self.drops,
             playout: self.playout(),
             playing: self.playing(),
+            presses_ignored: self.digits.as_ref().map_or(0, |digits| digits.ignored()),
             progress: self.progress,
             hears: self.hears_now(),
         }

@@ -24,6 +24,13 @@ pub const RESIDUE_LATE_US: u64 = 400_000;
 /// the duration told is that of the whole press.
 pub const CLAIM_US: u64 = 100_000;
 
+/// Presses of one party that may be told at once; after those one every [`PRESS_EVERY_US`]. More are
+/// no presses: nobody has that many fingers.
+pub const PRESSES_AT_ONCE_MAX: u32 = 64;
+
+/// See [`PRESSES_AT_ONCE_MAX`]. The fastest dialling that standards know takes 65 ms a digit.
+pub const PRESS_EVERY_US: u64 = 40_000;
+
 /// Presses that are remembered for what belongs to them: those that began last.
 const PRESSES_KEPT: usize = 8;
 
@@ -50,6 +57,10 @@ pub(in crate::engine) struct Merge {
     records: [Option<Record>; PRESSES_KEPT],
     next: u32,
     told: VecDeque<Told>,
+    /// When all presses that were told would be over, were each [`PRESS_EVERY_US`] long.
+    busy_until_us: u64,
+    /// Presses that were too many.
+    ignored: u32,
 }
 
 /// Whether a source has heard a press.
@@ -90,6 +101,8 @@ impl Merge {
             records: [None; PRESSES_KEPT],
             next: 0,
             told: VecDeque::with_capacity(2 * PRESSES_KEPT),
+            busy_until_us: 0,
+            ignored: 0,
         }
     }
 
@@ -162,14 +175,19 @@ impl Merge {
 
     /// Nothing is heard any more: whatever lasts has ended.
     pub(in crate::engine) fn close(&mut self, now_us: u64) {
-        for source in [DigitSource::InBand, DigitSource::TelephoneEvent] {
-            self.silence(now_us, source);
-        }
+        self.leave(now_us, DigitSource::InBand);
+        self.leave(now_us, DigitSource::TelephoneEvent);
         self.finish_where(now_us, |_| true);
     }
 
     /// Nothing is heard of one source any more: what it alone hears has ended.
     pub(in crate::engine) fn silence(&mut self, now_us: u64, source: DigitSource) {
+        self.leave(now_us, source);
+        let has_ended = |record: &Record| !record.lasts() && record.tell_at_us.is_none();
+        self.finish_where(now_us, has_ended);
+    }
+
+    fn leave(&mut self, now_us: u64, source: DigitSource) {
         for record in self.records.iter_mut().flatten() {
             if *record.by(source) == By::Lasts {
                 *record.by_mut(source) = By::Over;
@@ -178,8 +196,6 @@ impl Merge {
                 }
             }
         }
-        let has_ended = |record: &Record| !record.lasts() && record.tell_at_us.is_none();
-        self.finish_where(now_us, has_ended);
     }
 
     /// The press of a tone that an event belongs to: the one that began nearest to it.
@@ -210,8 +226,28 @@ impl Merge {
         })
     }
 
+    /// Presses that were too many to be told.
+    pub(in crate::engine) fn ignored(&self) -> u32 {
+        self.ignored
+    }
+
+    /// Whether one more press is told.
+    fn may_add(&mut self, now_us: u64) -> bool {
+        let ahead_us = u64::from(PRESSES_AT_ONCE_MAX - 1) * PRESS_EVERY_US;
+        let busy_until_us = self.busy_until_us.max(now_us);
+        let may = busy_until_us - now_us <= ahead_us;
+        match may {
+            true => self.busy_until_us = busy_until_us.saturating_add(PRESS_EVERY_US),
+            false => self.ignored = self.ignored.saturating_add(1),
+        }
+        may
+    }
+
     /// A new press.
     fn add(&mut self, now_us: u64, sound: &Sound) {
+        if !self.may_add(now_us) {
+            return;
+        }
         // What came before it is told before it.
         self.finish_where(now_us, |record| {
             let same = record.code == sound.code && *record.by(sound.source) == By::Lasts;
@@ -461,6 +497,29 @@ mod tests {
         assert_eq!(presses.last(), Some(&(12, 13, 140, TONE)));
         heard.0.close(400 * MS);
         assert!(heard.presses(400).is_empty());
+    }
+
+    #[test]
+    fn presses_are_as_many_as_fingers_can_press() {
+        let mut heard = Heard::new();
+        let press = |heard: &mut Heard, ms: u64| {
+            let key = u8::try_from(ms % 16).unwrap();
+            heard.began(ms, EVENT, key, ms).ended(ms, EVENT, key, ms);
+        };
+        for ms in 0..u64::from(PRESSES_AT_ONCE_MAX) {
+            press(&mut heard, 1_000);
+            assert_eq!(heard.0.ignored(), 0, "{ms}");
+        }
+        press(&mut heard, 1_000);
+        assert_eq!(heard.0.ignored(), 1);
+        assert_eq!(heard.presses(1_000).len(), 64);
+        // One more in each 40 ms.
+        press(&mut heard, 1_039);
+        assert_eq!(heard.0.ignored(), 2);
+        (1_040..2_040).for_each(|ms| press(&mut heard, ms));
+        let numbers: Vec<_> = heard.presses(2_040).iter().map(|p| p.0).collect();
+        assert_eq!(numbers, (64..89).collect::<Vec<_>>());
+        assert_eq!(heard.0.ignored(), 2 + 975);
     }
 
     #[test]

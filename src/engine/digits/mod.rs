@@ -25,7 +25,7 @@ pub use mask::{
 };
 pub(super) use mask::{Masked, names_key};
 pub(super) use merge::Told;
-pub use merge::{CLAIM_US, RESIDUE_LATE_US, RESIDUE_US};
+pub use merge::{CLAIM_US, PRESS_EVERY_US, PRESSES_AT_ONCE_MAX, RESIDUE_LATE_US, RESIDUE_US};
 pub(super) use party::Digits;
 pub use receiver::*;
 pub(super) use rescale::{Rescaled, Rescaler};

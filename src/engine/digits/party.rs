@@ -138,6 +138,11 @@ impl Digits {
         self.merge.close(now.0);
     }
 
+    /// Presses that were too many to be told.
+    pub(in crate::engine) fn ignored(&self) -> u32 {
+        self.merge.ignored()
+    }
+
     /// What is to be told next; each is given once.
     pub(in crate::engine) fn next_told(&mut self) -> Option<Told> {
         self.merge.next_told()
