@@ -333,6 +333,38 @@ fn calls_that_become_one_keep_their_presses() {
 }
 
 #[test]
+fn every_branch_of_a_fork_is_heard_and_ends_with_its_leg() {
+    let mut world = world(EVENTS);
+    let other = world.add(2, Payload::Rtp, Privacy::Transparent);
+    world.apply(Change::Remote(other, remote(other)));
+    world.apply(Change::PayloadTypes(other, types(EVENT_PT, 8_000)));
+    world.apply(Change::Digits(other, Some(EVENTS)));
+    world.apply(Change::Link {
+        from: other,
+        to: Some(A),
+    });
+    let (mut b, mut c) = (Phone::new(B), Phone::new(other));
+    for phone in [&mut b, &mut c] {
+        phone.talk(&mut world, 3);
+        phone.press(&mut world, 6, 3);
+    }
+    // B is chosen; what the loser presses is still its own, until it is gone.
+    world.apply(Change::Source {
+        listener: A,
+        source: Some(B),
+    });
+    c.press(&mut world, 7, 3);
+    let began = c.timestamp;
+    c.event(&mut world, began, 8, 160, false, true);
+    world.apply(Change::Close(other));
+    c.event(&mut world, began, 8, 320, true, false);
+    world.wait(1_000);
+    let told = told(&mut world);
+    assert_eq!(keys(&told, B, 0), [6]);
+    assert_eq!(keys(&told, other, 0), [6, 7, 8]);
+}
+
+#[test]
 fn a_call_that_ends_ends_its_presses() {
     let timers = Timers {
         limit: Some(std::time::Duration::from_secs(1)),
@@ -351,4 +383,29 @@ fn a_call_that_ends_ends_its_presses() {
     let told = told(&mut world);
     assert_eq!(keys(&told, ix, 0), [3]);
     assert_eq!(told[1].at_ms, 1_000);
+}
+
+#[test]
+fn an_attacker_presses_no_more_keys_than_fingers_can() {
+    let mut world = world(EVENTS);
+    let mut a = Phone::new(A);
+    a.talk(&mut world, 5);
+    // A new event, with its end, in every millisecond of two seconds.
+    for n in 0..2_000 {
+        let key = u8::try_from(n % 16).unwrap();
+        a.timestamp = a.timestamp.wrapping_add(8);
+        a.event(&mut world, a.timestamp, key, 8, true, true);
+        world.wait(1);
+    }
+    world.wait(1_000);
+    let heard = keys(&told(&mut world), A, 0).len();
+    // The last one within 1,999 ms of the first.
+    assert_eq!(heard, 64 + 49);
+    let ignored = world.stream(A).presses_ignored;
+    assert_eq!(ignored as usize, 2_000 - heard);
+    // Who presses keys as people do is heard again.
+    a.talk(&mut world, 200);
+    a.press(&mut world, 5, 4);
+    world.wait(1_000);
+    assert_eq!(keys(&told(&mut world), A, 113), [5]);
 }

@@ -371,7 +371,7 @@ fn listening_may_begin_and_end_at_any_moment() {
 }
 
 #[test]
-fn members_of_a_bridge_and_branches_of_a_fork_are_heard() {
+fn members_of_a_bridge_are_heard() {
     let mut world = world(BOTH);
     for ix in [A, B] {
         world.apply(Change::Voice(ix, voice(0, CodecKind::Pcmu)));

@@ -24,8 +24,8 @@ pub const RESIDUE_LATE_US: u64 = 400_000;
 /// the duration told is that of the whole press.
 pub const CLAIM_US: u64 = 100_000;
 
-/// Presses of one party that may be told at once; after those one every [`PRESS_EVERY_US`]. More are
-/// no presses: nobody has that many fingers.
+/// Presses of one party that may be told at once; after those one every [`PRESS_EVERY_US`]. More
+/// are no presses: nobody has that many fingers.
 pub const PRESSES_AT_ONCE_MAX: u32 = 64;
 
 /// See [`PRESSES_AT_ONCE_MAX`]. The fastest dialling that standards know takes 65 ms a digit.
