@@ -18,14 +18,15 @@
 
 mod close;
 mod frontend;
+mod judge;
 mod screen;
 mod tables;
 mod wary;
 
 use crate::wire::event::Digit;
 
-use close::{Close, Seen};
 use frontend::{Frontend, Window};
+use judge::Seen;
 use screen::Pair;
 pub use wary::Wary;
 
@@ -183,7 +184,7 @@ impl Hearing {
         {
             return;
         }
-        if let Some(seen) = Close::look(window, found).judge(window) {
+        if let Some(seen) = judge::judge(window, found) {
             self.end(tell);
             let start = now as f64 - f64::from(seen.length);
             self.press = Some(Press {
@@ -205,7 +206,7 @@ impl Hearing {
         let Some(press) = &mut self.press else {
             return;
         };
-        if let Some(behind) = close::present(window, &mut press.seen) {
+        if let Some(behind) = press.seen.present(window) {
             press.present = press.present.max(now - f64::from(behind));
         }
         if now - press.present > GONE {
