@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod call;
 pub mod ctl;
+pub mod dtmf;
 pub mod ng_client;
 pub mod replay;
 mod sdp;

@@ -1,7 +1,7 @@
 //! Plays a captured RTP stream through the switch's own jitter buffer, at the times at which its
 //! packets came: what a party would have heard, and why.
 
-mod capture;
+pub(super) mod capture;
 mod chart;
 mod png;
 mod streams;

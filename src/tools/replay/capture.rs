@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
 /// Largest capture that is read.
-pub(super) const CAPTURE_BYTES_MAX: u64 = 1 << 30;
+pub(in crate::tools) const CAPTURE_BYTES_MAX: u64 = 1 << 30;
 
 /// Longest frame of a capture; a larger length means that the file is broken.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
@@ -26,7 +26,7 @@ const UDP: u8 = 17;
 
 /// Why a file is no capture.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(super) enum CaptureError {
+pub(in crate::tools) enum CaptureError {
     /// Neither of the two formats.
     #[error("neither pcap nor pcapng")]
     Format,
@@ -34,12 +34,12 @@ pub(super) enum CaptureError {
 
 /// One UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Datagram<'a> {
+pub(in crate::tools) struct Datagram<'a> {
     /// When it was captured, in microseconds since 1970.
-    pub(super) at_us: u64,
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
-    pub(super) payload: &'a [u8],
+    pub(in crate::tools) at_us: u64,
+    pub(in crate::tools) from: SocketAddr,
+    pub(in crate::tools) to: SocketAddr,
+    pub(in crate::tools) payload: &'a [u8],
 }
 
 /// Calls `each` for every UDP datagram. Returns how many frames held none (other protocols,
@@ -48,7 +48,7 @@ pub(super) struct Datagram<'a> {
 /// # Errors
 ///
 /// When the file is no capture. One that is cut short is read as far as it goes.
-pub(super) fn datagrams<'a>(
+pub(in crate::tools) fn datagrams<'a>(
     file: &'a [u8],
     mut each: impl FnMut(Datagram<'a>),
 ) -> Result<u64, CaptureError> {
