@@ -181,6 +181,15 @@ impl Bridges {
             .collect()
     }
 
+    /// Who hears what a stream's party says in its bridge; `None`: it is in none.
+    pub(super) fn beside(&self, stream: StreamIx) -> Option<impl Iterator<Item = StreamIx>> {
+        let has = |bridged: &&Bridged| bridged.config.members.iter().any(|m| m.stream == stream);
+        let bridged = self.slots.iter().flatten().find(has)?;
+        let hears = move |member: &&Member| member.listens && member.stream != stream;
+        let members = bridged.config.members.iter();
+        Some(members.filter(hears).map(|member| member.stream))
+    }
+
     /// The slot of a name, or a free one.
     pub(super) fn slot_of(&self, name: Option<&str>) -> Result<usize, SwitchError> {
         let named = |slot: &Option<Bridged>| {

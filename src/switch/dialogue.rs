@@ -304,6 +304,8 @@ pub struct SentOn {
     pub passing: u128,
     /// What the offerer may use whatever the answerer chooses, by the offerer's numbers.
     pub spare: u128,
+    /// It may send telephone-events whatever the answerer accepts.
+    pub events: bool,
 }
 
 /// An offer and its latest answer.

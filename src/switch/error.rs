@@ -171,6 +171,12 @@ pub enum SwitchError {
     /// Nobody who was selected can be played to.
     #[error("No audio that can be played to: plain RTP and a codec that can be encoded are needed")]
     NoVoice,
+    /// Those who were selected have no audio in whose place keys could sound.
+    #[error("Monologue has no media capable of DTMF injection")]
+    NoKeySource,
+    /// Nobody accepts telephone-events, or can be played to.
+    #[error("There is no sink media capable of DTMF playback")]
+    NoKeySink,
     /// Nothing is being played to those who were selected.
     #[error("Not currently playing media")]
     NotPlaying,

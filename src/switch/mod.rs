@@ -7,6 +7,7 @@
 mod bridges;
 mod call;
 mod connect;
+mod dialing;
 mod dialogue;
 mod error;
 mod events;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use bridges::{BridgeEdge, BridgeMember, BridgeRequest, Bridges};
 pub use call::{CallState, Signal};
 pub use connect::Connection;
+pub use dialing::Dialing;
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use events::{CallEvent, EVENTS_KEPT_MAX, EventStream};

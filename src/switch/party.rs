@@ -10,7 +10,8 @@ use smallvec::SmallVec;
 use super::hold::{Hold, HoldMusic};
 use super::request::{Family, IdleChoice, MediaGate};
 use crate::engine::{
-    DigitsConfig, EarlyMedia, LegIx, Payload, PayloadType, Privacy, Remote, Spoken, StreamIx, Via,
+    DigitsConfig, EarlyMedia, EventType, LegIx, Payload, PayloadType, Privacy, Remote, Spoken,
+    StreamIx, Via,
 };
 use crate::wire::sdp::{Codec, Direction, Media};
 
@@ -216,6 +217,8 @@ pub struct LegMedia {
     pub digits: DigitsConfig,
     /// The payload type under which it accepts comfort noise beside that.
     pub noise: Option<u8>,
+    /// The telephone-event type that it accepts.
+    pub event: Option<EventType>,
     /// What it is sent while there is nothing to hear.
     pub idle: IdleChoice,
     /// What it may send, and how that gets to its peer.
@@ -288,6 +291,7 @@ impl LegMedia {
             numbers: Vec::new(),
             speaks: None,
             noise: None,
+            event: None,
             idle: IdleChoice::default(),
             voiced: false,
             digits: DigitsConfig::default(),
@@ -314,6 +318,7 @@ impl LegMedia {
             voiced: false,
             digits: DigitsConfig::default(),
             noise: None,
+            event: None,
             idle: IdleChoice::default(),
             types: SmallVec::new(),
             remote: None,

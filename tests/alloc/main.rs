@@ -6,6 +6,7 @@
 )]
 
 mod codec;
+mod dialing;
 mod digits;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;

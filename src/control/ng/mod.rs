@@ -15,6 +15,7 @@ pub mod dtmf_log;
 pub mod flags;
 pub mod mesh;
 mod moh;
+pub mod play_dtmf;
 mod reply;
 pub mod request;
 mod service;

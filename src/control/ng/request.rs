@@ -17,6 +17,7 @@ use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 use super::dtmf_log::destination;
 use super::flags::{self, Flag, Key, Name, RtppFlags, Word};
 use super::mesh::MeshKeys;
+use super::play_dtmf::KeyPress;
 
 /// Longest call-id in bytes.
 pub const CALL_ID_MAX: usize = 512;
@@ -344,6 +345,8 @@ pub struct Request<'a> {
     pub repeat_times: Option<u32>,
     /// `repeat-duration` in milliseconds: how long to play at most.
     pub repeat_duration_ms: Option<u32>,
+    /// `code`, `duration`, `pause` and `volume` of a key to press.
+    pub key_press: KeyPress,
     /// `start-pos` in milliseconds: where to begin to play.
     pub start_pos_ms: Option<u32>,
     /// `dtmf-log-dest`: where this call's presses of keys are told.
@@ -615,6 +618,7 @@ impl<'a> Request<'a> {
             blob: None,
             repeat_times: None,
             repeat_duration_ms: None,
+            key_press: KeyPress::default(),
             start_pos_ms: None,
             dtmf_log_dest: None,
             moh: None,
@@ -767,6 +771,18 @@ impl<'a> Reader<'a> {
             Key::Calls => put(&mut request.mesh.calls, Some(value)),
             Key::Tags => put(&mut request.mesh.tags, Some(value)),
             Key::Loudest => put(&mut request.mesh.loudest, Some(value)),
+            Key::Code | Key::Duration | Key::Pause | Key::Volume
+                if request.command != Command::PlayDtmf =>
+            {
+                false
+            }
+            Key::Code => {
+                request.key_press.code = super::play_dtmf::read_code(&value);
+                matches!(value, Value::Str(_) | Value::Int(_))
+            }
+            Key::Duration => put(&mut request.key_press.duration_ms, value.int()),
+            Key::Pause => put(&mut request.key_press.pause_ms, value.int()),
+            Key::Volume => put(&mut request.key_press.volume, value.int()),
             Key::NoOp | Key::Command => true,
             Key::IgnoredUnlessOff => is_off(value),
             Key::Ignored | Key::Flags | Key::RtppFlags | Key::Codec => false,

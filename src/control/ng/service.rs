@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
 use super::request::{AddressFamily, Command, Request};
-use super::{connect, error, join_datagram, moh, ok, reply, split_datagram};
+use super::{connect, error, join_datagram, moh, ok, play_dtmf, reply, split_datagram};
 use crate::engine::LearnPace;
 use crate::switch::prompts::Source;
 use crate::switch::{
@@ -305,6 +305,7 @@ impl NgService {
                 let stopped = self.switch.stop_playing(&call_id, who).await?;
                 Ok(ok().with("last-frame-pos", millis(stopped)))
             }
+            Command::PlayDtmf => play_dtmf::play_dtmf(&self.switch, r, &call_id),
             Command::Connect => connect::connect(&self.switch, r, &call_id),
             Command::SubscribeRequest => self.subscribe_request(r, &call_id),
             Command::SubscribeAnswer => self.subscribe_answer(r, &call_id),

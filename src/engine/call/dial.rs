@@ -186,7 +186,9 @@ impl Call {
                 pt,
                 timestamp,
             } = due;
-            let clock_hz = clock_hz.or(kind.map(|kind| kind.clock_hz)).unwrap_or(8_000);
+            let clock_hz = clock_hz
+                .or_else(|| kind.map(|kind| kind.clock_hz))
+                .unwrap_or(8_000);
             let random = &mut self.random;
             let began = match *timestamp {
                 Some(began) => began,

@@ -149,7 +149,7 @@ impl DialStep {
 
 impl SendDigits {
     /// Whether all of its times and its level are within the limits.
-    pub(in crate::engine) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.steps.iter().all(DialStep::is_sound)
             && is_within(self.pause, KEY_PAUSE_MS)
             && self.volume <= KEY_VOLUME_MAX

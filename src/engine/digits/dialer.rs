@@ -84,7 +84,7 @@ enum Hand {
     #[default]
     Rests,
     /// A key is down, or its last packet is repeated.
-    Tells(Box<Telling>),
+    Tells(Telling),
     Sounds(Key, KeyTone),
     /// Until then; whether nothing is heard meanwhile.
     Waits(Micros, bool),
@@ -301,14 +301,14 @@ impl Dialer {
 
     fn tell(&mut self, now: Micros, key: Key, kind: EventType) {
         let (code, volume) = (key.code, key.volume);
-        self.hand = Hand::Tells(Box::new(Telling {
+        self.hand = Hand::Tells(Telling {
             key,
             sender: PressSender::new(code, volume, kind.clock_hz, key.duration_us),
             kind,
             began: now,
             due: now,
             timestamp: None,
-        }));
+        });
     }
 
     fn packet(&mut self, now: Micros, interval_us: u64) -> Option<Due<'_>> {

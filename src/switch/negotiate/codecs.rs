@@ -8,8 +8,8 @@ use crate::audio::codec::CodecKind;
 use crate::switch::dialogue::{Offer, SentOn};
 use crate::switch::request::CodecPolicy;
 use crate::wire::sdp::{
-    Codec, CodecFilter, CodecSpec, Media, PtEntry, PtMap, SDP_FORMATS_MAX, numbers_for, pt_maps,
-    unused_number,
+    Codec, CodecFilter, CodecSpec, Encoding, Media, PtEntry, PtMap, SDP_FORMATS_MAX, numbers_for,
+    pt_maps, unused_number,
 };
 
 /// What an answer settles on one line.
@@ -46,7 +46,7 @@ pub(super) fn send_on(
 ) -> (PtMap, SentOn) {
     let mut fates: Vec<Fate> = media.codecs.iter().map(|c| fate(c, policy)).collect();
     let added = additions(media, &fates, policy, ix, warnings);
-    if !added.is_empty() {
+    if added.iter().any(Codec::is_sound) {
         // What is sent on may be sent back, and then has to be made from an added codec.
         for (codec, fate) in media.codecs.iter().zip(&mut fates) {
             if codec.is_sound() && kind_of(codec).is_none() {
@@ -72,6 +72,7 @@ pub(super) fn send_on(
         }
         on.told.push(Codec { pt, ..codec });
     }
+    on.events = policy.force || is_named(&policy.transcode) || is_named(&policy.accept);
     for (codec, fate) in media.codecs.iter().zip(&fates) {
         let accepted = has_all(&policy.accept) || is_listed(&policy.accept, codec);
         let usable = *fate == Fate::Masked || (accepted && *fate == Fate::Passes);
@@ -132,6 +133,12 @@ fn is_listed(names: &[String], codec: &Codec) -> bool {
     names.iter().any(|name| codec.is_named(name))
 }
 
+/// Whether telephone-events are among them.
+fn is_named(names: &[String]) -> bool {
+    let is_event = |name: &String| CodecSpec::parse(name).name.eq_ignore_ascii_case(EVENT_NAME);
+    has_all(names) || names.iter().any(is_event)
+}
+
 fn has_all(names: &[String]) -> bool {
     let is_all = |name: &String| ["all", "full", "any"].contains(&&*name.to_ascii_lowercase());
     names.iter().any(is_all)
@@ -163,6 +170,14 @@ fn additions(
             continue;
         }
         let spec = CodecSpec::parse(wanted);
+        if spec.name.eq_ignore_ascii_case(EVENT_NAME) {
+            let spec = (
+                spec.clock_hz.unwrap_or(8_000),
+                spec.fmtp.unwrap_or(EVENT_FMTP),
+            );
+            added.extend(added_event(media, spec, &mut used, added.len()));
+            continue;
+        }
         let Some(kind) = kind_of_spec(&spec) else {
             warn(spec.name, "no codec of this switch");
             continue;
@@ -181,7 +196,43 @@ fn additions(
         let wide = usable().any(|(codec, _)| voices::is_wide(codec));
         added.push(voices::describe(kind, pt, spec.fmtp, wide));
     }
+    let passes = |(codec, fate): (&Codec, &Fate)| *fate == Fate::Passes && is_event(codec);
+    if fated().any(passes) {
+        // Events have the clock of the audio beside them (RFC 4733 section 2.1).
+        let clocks: SmallVec<[u32; 4]> = added.iter().map(|codec| codec.clock_hz).collect();
+        for clock_hz in clocks {
+            let is_there = |codec: &Codec| is_event(codec) && codec.clock_hz == clock_hz;
+            if !media.codecs.iter().chain(&added).any(is_there) {
+                let spec = (clock_hz, EVENT_FMTP);
+                added.extend(added_event(media, spec, &mut used, added.len()));
+            }
+        }
+    }
     added
+}
+
+/// telephone-events towards an answerer whose offerer has none: its tones are what they are made of.
+fn added_event(
+    media: &Media,
+    (clock_hz, fmtp): (u32, &str),
+    used: &mut u128,
+    added: usize,
+) -> Option<Codec> {
+    let usual = Some(EVENT_PT).filter(|pt| *used & (1 << pt) == 0);
+    let pt = usual.or_else(|| unused_number(*used))?;
+    let room = media.codecs.len() + added < SDP_FORMATS_MAX;
+    room.then(|| {
+        *used |= 1 << pt;
+        Codec {
+            pt,
+            name: EVENT_NAME.into(),
+            clock_hz,
+            channels: 1,
+            // A command's text becomes one line of SDP, and nothing else.
+            fmtp: Some(fmtp.chars().filter(|c| !c.is_control()).collect()),
+            feedback: Vec::new(),
+        }
+    })
 }
 
 /// The codec that a command names, with what it leaves open as usual.
@@ -214,6 +265,14 @@ fn printable(name: &str) -> String {
     let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     name.chars().take(NAME_SHOWN_MAX).map(shown).collect()
 }
+
+const EVENT_NAME: &str = "telephone-event";
+
+/// The number that nearly everybody has for telephone-events.
+const EVENT_PT: u8 = 101;
+
+/// The sixteen keys (RFC 4733 section 2.4.1).
+const EVENT_FMTP: &str = "0-15";
 
 /// Most warnings of codecs that cannot be added to a line.
 const WARNINGS_MAX: usize = 4;
@@ -323,6 +382,20 @@ fn told_to_offerer(
     if !told.iter().any(Codec::is_sound) {
         return Vec::new(); // nothing works: let the offerer see why
     }
+    let made = on.events && answered.codecs.iter().any(|codec| kind_of(codec).is_some());
+    if made || answered.codecs.iter().any(is_event) {
+        // Its keys will be counted in the answerer's clock, or sound in what it hears.
+        let clock_hz = told
+            .iter()
+            .find(|codec| codec.is_sound())
+            .map(|c| c.clock_hz);
+        let fits = |codec: &&Codec| is_event(codec) && Some(codec.clock_hz) == clock_hz;
+        let events = || offered.codecs.iter().filter(|codec| is_event(codec));
+        let own = events().find(fits).or_else(|| events().next());
+        let known = told.iter().any(|codec| fits(&codec));
+        let none = !told.iter().any(is_event);
+        told.extend(own.filter(|own| none || (!known && fits(own))).cloned());
+    }
     if single {
         let first = told
             .iter()
@@ -331,6 +404,10 @@ fn told_to_offerer(
         told.retain(|codec| !codec.is_sound() || Some(codec.pt) == first);
     }
     told
+}
+
+fn is_event(codec: &Codec) -> bool {
+    codec.encoding() == Encoding::TelephoneEvent
 }
 
 /// Adds codecs of the offerer that we can decode and encode, behind the last sound.
@@ -410,7 +487,7 @@ impl Talk<'_> {
 
     fn ways_of_offerer(&self, to: &Side<'_>) -> Types {
         let recode = self.offer.policy.force || self.offer.ptime.is_some();
-        let mut table = voices::Table::new(to, recode);
+        let mut table = voices::Table::new(to, recode).with_events();
         for codec in self.told.iter().filter_map(|told| self.line.codec(told.pt)) {
             table.add(codec.pt, codec, self.answered_as(codec.pt));
         }
@@ -424,7 +501,7 @@ impl Talk<'_> {
 
     fn ways_of_answerer(&self, to: &Side<'_>) -> Types {
         let recode = self.offer.policy.force || self.offer.ptime_reverse.is_some();
-        let mut table = voices::Table::new(to, recode);
+        let mut table = voices::Table::new(to, recode).with_events();
         let partner = |codec: &Codec| self.offered_as(codec.pt).filter(|own| to.accepts(own.pt));
         for codec in &self.answered.codecs {
             table.add(codec.pt, codec, partner(codec));
@@ -471,7 +548,7 @@ pub(super) fn before_answer(
         .with_ptime(offer.ptime_reverse, line.ptime);
     let b = Side::new(b, None, wide[0]);
     let recode = offer.policy.force || offer.ptime_reverse.is_some();
-    let mut from_b = voices::Table::new(&a, recode);
+    let mut from_b = voices::Table::new(&a, recode).with_events();
     for told in &on.told {
         let own = line
             .codecs
@@ -490,6 +567,7 @@ pub(super) fn before_answer(
     let voice_of_a = a.voice_of_all();
     let mut voice_of_b = b.voice(&from_b, |pt| on.told.iter().find(|told| told.pt == pt));
     (voice_of_b.voice.speaks, voice_of_b.noise) = (None, None);
+    voice_of_b.event = None;
     [(from_a, voice_of_a), (from_b, voice_of_b)]
 }
 
@@ -544,11 +622,11 @@ mod tests {
             ("mask=all transcode=PCMA", &[8, 101], &[0, 9, 96], 0),
             ("mask=full transcode=PCMA", &[97, 101], &[0, 8, 9, 96], 0),
             ("strip=PCMA transcode=PCMA", &[0, 9, 96, 97, 101], &[], 0),
-            // What cannot be decoded is not sent on beside what is added.
-            ("transcode=L16/16000", &[0, 8, 9, 96, 97, 101], &[], 0),
+            // What cannot be decoded is not sent on beside what is added; events have its clock.
+            ("transcode=L16/16000", &[0, 8, 9, 96, 97, 98, 101], &[], 0),
             (
                 "transcode=L16,L16/16000,l16",
-                &[0, 8, 9, 96, 97, 101],
+                &[0, 8, 9, 96, 97, 98, 101],
                 &[],
                 0,
             ),

@@ -205,7 +205,7 @@ fn ways(agreed: &[Agreed; 2]) -> [(Types, Speech); 2] {
     let [a, b] = agreed;
     [(a, b), (b, a)].map(|(from, to)| {
         let listener = to.side(from);
-        let mut table = Table::new(&listener, false);
+        let mut table = Table::new(&listener, false).with_events();
         for codec in from.sends() {
             table.add(codec.pt, codec, None);
         }

@@ -239,13 +239,19 @@ pub(super) fn give_voice(
     needed: bool,
 ) {
     let Some(stream) = line.stream else { return };
-    if let Some(Speech { mut voice, noise }) = speech {
-        (line.speaks, line.noise) = (voice.speaks, noise);
+    if let Some(Speech {
+        mut voice,
+        noise,
+        event,
+    }) = speech
+    {
+        (line.speaks, line.noise, line.event) = (voice.speaks, noise, event);
         line.voiced |= needed;
         // A leg that only relays has no ear and no voice, and does not pay for them.
         if line.voiced {
             voice.idle = line.idle.for_party(noise);
             plan.changes.push(Change::Voice(stream, Box::new(voice)));
+            plan.changes.push(Change::EventType(stream, event));
         }
     }
     let mut types = types;
@@ -254,9 +260,10 @@ pub(super) fn give_voice(
     plan.changes.push(Change::PayloadTypes(stream, types));
 }
 
-/// Whether any of it is decoded and encoded anew.
+/// Whether any of it is decoded and encoded anew, or sounds.
 pub(super) fn is_recoded(types: &[PayloadType]) -> bool {
-    types.iter().any(|kind| kind.via == Via::Decode)
+    let made = |kind: &PayloadType| matches!(kind.via, Via::Decode | Via::Tones);
+    types.iter().any(made)
 }
 
 pub(super) fn payload_types(stream: StreamIx, routes: &[PtEntry]) -> Change {

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 use crate::audio::codec::{CodecConfig, CodecKind};
 use crate::audio::opus::{BITRATES, Fmtp, OpusConfig};
 use crate::engine::{
-    CLOCK_HZ_MAX, Change, Companding, DECODERS_MAX, Heard, Idle, PAYLOAD_TYPES_MAX, PTIME_MS,
-    Payload, PayloadType, PlayoutBounds, Spoken, Via, Voice,
+    CLOCK_HZ_MAX, Change, Companding, DECODERS_MAX, EventType, Heard, Idle, PAYLOAD_TYPES_MAX,
+    PTIME_MS, Payload, PayloadType, PlayoutBounds, Spoken, Via, Voice,
 };
 use crate::switch::party::{LegMedia, Party};
 use crate::wire::sdp::{Codec, CodecSpec, Encoding, PtEntry};
@@ -197,7 +197,26 @@ impl<'a> Side<'a> {
             idle: Idle::Nothing,
         };
         let noise = voice.speaks.and_then(|spoken| self.noise(&spoken));
-        Speech { voice, noise }
+        let clock_hz = voice.speaks.map(|spoken| spoken.codec.kind.clock_hz());
+        Speech {
+            event: self.event(clock_hz),
+            voice,
+            noise,
+        }
+    }
+
+    /// The telephone-event type that it accepts: that of the clock of what it is sent, if it has
+    /// one (RFC 4733 section 2.1), else its first.
+    fn event(&self, clock_hz: Option<u32>) -> Option<EventType> {
+        let is_event = |codec: &&&Codec| codec.encoding() == Encoding::TelephoneEvent;
+        let events = || self.codecs.iter().filter(is_event);
+        let same = events().find(|codec| Some(codec.clock_hz) == clock_hz);
+        let codec = same.or_else(|| events().next())?;
+        let relayed = relay(codec.pt, codec.pt, codec);
+        Some(EventType {
+            pt: codec.pt,
+            clock_hz: relayed.clock_hz,
+        })
     }
 
     /// Under which number it accepts comfort noise, at the clock of what it is sent: between two
@@ -222,6 +241,8 @@ impl<'a> Side<'a> {
 pub(super) struct Speech {
     pub(super) voice: Voice,
     pub(super) noise: Option<u8>,
+    /// The telephone-event type that it accepts.
+    pub(super) event: Option<EventType>,
 }
 
 /// Tells the engine what a party speaks and hears, where it does not know: it has to before the
@@ -268,6 +289,7 @@ pub(super) struct Table<'a> {
     types: Types,
     decoders: usize,
     noises: SmallVec<[u8; 1]>,
+    converts: bool,
 }
 
 impl<'a> Table<'a> {
@@ -280,7 +302,15 @@ impl<'a> Table<'a> {
             types: Types::new(),
             decoders: 0,
             noises: SmallVec::new(),
+            converts: false,
         }
+    }
+
+    /// Telephone-events of another clock are counted in the listener's, and who accepts none hears
+    /// tones.
+    pub(super) fn with_events(mut self) -> Self {
+        self.converts = true;
+        self
     }
 
     /// `codec` may come under `pt`; `partner` is what the listener calls it. A number that is
@@ -309,6 +339,9 @@ impl<'a> Table<'a> {
         let mut accepted = self.to.codecs.iter().copied();
         let same = partner.or_else(|| accepted.find(|other| other.same_as(codec)));
         let relay = same.map(|same| (same.pt, Via::Relay));
+        if self.converts && codec.encoding() == Encoding::TelephoneEvent {
+            return relay.or_else(|| self.way_of_events());
+        }
         match (kind_of(codec), self.speaks, relay) {
             (Some(_), Some(_), Some(_)) if !self.recode => relay,
             (Some(from), Some(spoken), _) => {
@@ -320,6 +353,16 @@ impl<'a> Table<'a> {
             }
             _ => relay,
         }
+    }
+
+    /// How telephone-events get to a listener who does not accept them as they are.
+    fn way_of_events(&self) -> Option<(u8, Via)> {
+        let spoken = self.speaks?;
+        let clock_hz = spoken.codec.kind.clock_hz();
+        Some(match self.to.event(Some(clock_hz)) {
+            Some(EventType { pt, clock_hz }) => (pt, Via::Rescaled { to_hz: clock_hz }),
+            None => (spoken.pt, Via::Tones),
+        })
     }
 
     /// The table as the engine takes it.

@@ -155,7 +155,8 @@ fn the_other_requests_of_the_protocol() {
         "duration":200}"#;
     let dtmf = decode(dtmf).unwrap();
     assert_eq!(dtmf.command, Command::PlayDtmf);
-    assert_eq!(dtmf.warning().as_deref(), Some("ignored: code, duration"));
+    assert_eq!(dtmf.warning(), None);
+    assert_eq!(dtmf.key_press.duration_ms, Some(200));
     let delete = decode(br#"{"command":"delete","call-id":"nope"}"#).unwrap();
     assert_eq!((delete.command, delete.warning()), (Command::Delete, None));
     let subscribe = br#"{"command":"subscribe request","call-id":"cid-9a",
@@ -365,6 +366,7 @@ fn flags_set_what_they_name() {
         "SIPREC","detect-DTMF"]"#;
     with_offer(all, |r| {
         let expected = Flags {
+            detect_dtmf: false,
             all: true,
             allow_transcoding: true,
             always_transcode: true,
