@@ -282,16 +282,16 @@ fn refusals_have_the_words_of_the_protocol() {
     );
     let unknown = "From-tag given, but no such tag exists";
     assert_eq!(reason(json!({"code": 1, "from-tag": "nobody"})), unknown);
-    // Nobody is there yet to hear it.
-    let alone = offer("keys-alone", "tag-x", &call.a.sdp());
-    ng.ok(&alone);
-    let press = json!({"command": "play DTMF", "call-id": "keys-alone", "from-tag": "tag-x",
+    // Nothing that we could make, and no events.
+    let g729 = |phone: &Phone| sdp(phone, None).replace("RTP/AVP 0", "RTP/AVP 18");
+    let g729 = |phone: &Phone| g729(phone).replace("rtpmap:0 PCMU", "rtpmap:18 G729");
+    ng.ok(&offer("keys-g729", "tag-x", &g729(&call.a)));
+    ng.ok(&answer("keys-g729", "tag-x", "tag-y", &g729(&call.b)));
+    let press = json!({"command": "play DTMF", "call-id": "keys-g729", "from-tag": "tag-x",
         "code": 1});
     let reply = ng.request(&press);
-    assert_eq!(
-        reply["error-reason"],
-        "There is no sink media capable of DTMF playback"
-    );
+    let none = "There is no sink media capable of DTMF playback";
+    assert_eq!(reply["error-reason"], none, "{reply}");
 }
 
 #[test]

@@ -552,6 +552,18 @@ fn assert_ways(line: &LegMedia, own: &Formats, may: &Formats, accepted: &Formats
                 assert_eq!((&*from, &*to), ("PCMA/8000", "PCMU/8000"), "{context}");
             }
             Via::Decode => assert!(is_coded(&from) && is_coded(&to), "{context}"),
+            Via::Rescaled { to_hz } => {
+                let event = format!("telephone-event/{to_hz}");
+                assert!(
+                    to.starts_with(&event) && !from.starts_with(&event),
+                    "{context}"
+                );
+            }
+            Via::Tones => {
+                let mut accepted = accepted.iter();
+                let event = accepted.any(|(_, meaning)| meaning.starts_with("telephone-event"));
+                assert!(is_coded(&to) && !event, "{context}");
+            }
         }
         assert_eq!(way.event, from.starts_with("telephone-event"), "{context}");
     }
