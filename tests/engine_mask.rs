@@ -1,6 +1,13 @@
 //! Keys that the others are not to get.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test data is built from small counts"
+)]
 
 mod engine_support;
+#[path = "engine_mask/presses.rs"]
+mod presses;
 
 use crosspoint::engine::*;
 use engine_support::{A, B, World, rtp};

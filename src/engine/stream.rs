@@ -147,8 +147,8 @@ pub(super) struct Flags {
     pub(super) forks: bool,
     /// What it hears of its branches was commanded.
     pub(super) early_media: bool,
-    /// Its telephone-events are not relayed as they come.
-    pub(super) hides_keys: bool,
+    /// Its telephone-events are looked at before they are relayed: there is a `mask`.
+    pub(super) masks: bool,
     /// What it says is decoded, so that keys in it are not heard either.
     pub(super) veiled: bool,
     /// Somebody listens to it: there are `taps`.
@@ -200,7 +200,7 @@ impl Stream {
                 speaks: false,
                 forks: false,
                 early_media: false,
-                hides_keys: false,
+                masks: false,
                 veiled: false,
                 tapped: false,
                 listens: false,

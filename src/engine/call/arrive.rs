@@ -60,16 +60,16 @@ impl Call {
             self.streams[usize::from(ix.0)].flags.stalled = false;
             self.arm(now.plus(STALL_US));
         }
+        if self.streams[usize::from(ix.0)].flags.digits {
+            self.hear_digits(now, ix, continuity, &packet);
+        }
         let flags = self.streams[usize::from(ix.0)].flags;
-        let masked = kind.event && flags.hides_keys && self.mask_event(now, ix, &mut packet);
+        let masked = kind.event && flags.masks && self.mask_event(now, ix, &mut packet);
         if flags.tapped {
             self.copy_to_listeners(now, ix, continuity, masked, &mut packet);
         }
         if self.streams[usize::from(ix.0)].represses.is_some() && !kind.event {
             self.repress_media(now, ix, &packet);
-        }
-        if self.streams[usize::from(ix.0)].flags.digits {
-            self.hear_digits(now, ix, continuity, &packet);
         }
         let routed = match continuity {
             Continuity::Suspect | Continuity::Straggler => Err(DropReason::NotHeard),

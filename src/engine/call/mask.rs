@@ -27,7 +27,13 @@ impl Call {
                 return Err(ChangeError::Codec(ix));
             }
         }
-        stream.mask = mask.map(|mask| Box::new(Masked::new(*mask)));
+        match (mask, &mut stream.mask) {
+            (Some(mask), Some(masked)) => masked.set(*mask),
+            (Some(mask), none) => *none = Some(Box::new(Masked::new(*mask))),
+            // What of a press is still to come is masked as its beginning was.
+            (None, Some(masked)) => masked.set(Mask::of(MaskMode::Pass)),
+            (None, None) => return Ok(()),
+        }
         self.remask(now, ix);
         Ok(())
     }
@@ -35,8 +41,7 @@ impl Call {
     /// What is masked of a party follows its mask, for all who hear it.
     pub(super) fn remask(&mut self, now: Micros, ix: StreamIx) {
         let stream = &mut self.streams[usize::from(ix.0)];
-        let mode = stream.mask.as_ref().map(|masked| &masked.mode);
-        stream.flags.hides_keys = mode.is_some_and(MaskMode::hides);
+        stream.flags.masks = stream.mask.is_some();
         let cover = cover(stream, now);
         let before = std::mem::replace(&mut stream.flags.veiled, cover.is_some());
         self.each_ear(ix, |ear| match &cover {
@@ -143,25 +148,22 @@ impl Call {
         };
         let header = *packet.header();
         let key = (header.ssrc, header.timestamp.0);
-        let Masked { mode, puts, .. } = masked;
         let payload = packet.payload_mut();
-        match mode {
-            MaskMode::Pass => false,
-            _ if !names_key(payload) => false,
-            MaskMode::ZeroDigit | MaskMode::RandomDigit if payload.len() < EVENT_LEN => true,
-            MaskMode::ZeroDigit => {
-                puts.replace(key, payload, || 0);
-                false
-            }
-            MaskMode::RandomDigit => {
-                puts.replace(key, payload, || lot.u8(..RANDOM_DIGITS));
-                false
-            }
-            MaskMode::Absorb | MaskMode::Convert => true,
-            MaskMode::Silence | MaskMode::Tone { .. } => {
-                self.each_ear(ix, Ear::key_event);
-                true
-            }
+        if !names_key(payload) || !masked.hides(key.0, key.1) {
+            return false;
         }
+        let Masked { mode, puts, .. } = masked;
+        let replaces = matches!(mode, MaskMode::ZeroDigit | MaskMode::RandomDigit);
+        if payload.len() >= EVENT_LEN && (replaces || puts.knows(key.0, key.1)) {
+            puts.replace(key, payload, || match mode {
+                MaskMode::RandomDigit => lot.u8(..RANDOM_DIGITS),
+                _ => 0,
+            });
+            return false;
+        }
+        if matches!(mode, MaskMode::Silence | MaskMode::Tone { .. }) {
+            self.each_ear(ix, Ear::key_event);
+        }
+        true
     }
 }

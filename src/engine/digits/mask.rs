@@ -192,6 +192,16 @@ pub(in crate::engine) struct Masked {
     /// As of now.
     pub(in crate::engine) mode: MaskMode,
     pub(in crate::engine) puts: Substitutes,
+    /// The latest events, and whether they were masked: what began in one way goes on so.
+    seen: [Option<Seen>; REMEMBERED],
+    latest: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    ssrc: u32,
+    timestamp: u32,
+    masked: bool,
 }
 
 impl Masked {
@@ -201,9 +211,41 @@ impl Masked {
             look_back_ms: config.look_back_ms,
             mode: config.mode,
             puts: Substitutes::default(),
+            seen: [None; REMEMBERED],
+            latest: 0,
         }
     }
+
+    /// Another mask takes its place; a press that is going on is dealt with as it was.
+    pub(in crate::engine) fn set(&mut self, config: Mask) {
+        *self = Self {
+            puts: std::mem::take(&mut self.puts),
+            seen: self.seen,
+            latest: self.latest,
+            ..Self::new(config)
+        };
+    }
+
+    /// Whether the event of this source and timestamp is masked: as it was by its first packet.
+    pub(in crate::engine) fn hides(&mut self, ssrc: u32, timestamp: u32) -> bool {
+        let is_this = |seen: &&Seen| (seen.ssrc, seen.timestamp) == (ssrc, timestamp);
+        if let Some(seen) = self.seen.iter().flatten().find(is_this) {
+            return seen.masked;
+        }
+        let masked = self.mode.hides();
+        self.latest = (self.latest + 1) % REMEMBERED;
+        self.seen[self.latest] = Some(Seen {
+            ssrc,
+            timestamp,
+            masked,
+        });
+        masked
+    }
 }
+
+/// Presses that are remembered by their timestamps, so that a late packet of the one before is
+/// dealt with as the others of it were.
+const REMEMBERED: usize = 4;
 
 /// Whether a telephone-event payload names a key; line events and fax tones are none. What is too
 /// short to be an event may be one to a careless reader.
@@ -211,10 +253,6 @@ pub(in crate::engine) fn names_key(payload: &[u8]) -> bool {
     payload.len() < EVENT_LEN
         || TelephoneEvent::parse_all(payload).any(|event| event.code.digit().is_some())
 }
-
-/// Presses that are remembered by their timestamps, so that a late packet of the one before gets
-/// the same substitute again.
-const REMEMBERED: usize = 4;
 
 /// Other keys in the place of those that were pressed.
 #[derive(Debug, Default)]
@@ -240,6 +278,12 @@ impl fmt::Debug for Substitute {
 }
 
 impl Substitutes {
+    /// Whether something was put in the place of the event of this source and timestamp.
+    pub(in crate::engine) fn knows(&self, ssrc: u32, timestamp: u32) -> bool {
+        let mut known = self.known.iter().flatten();
+        known.any(|known| (known.ssrc, known.timestamp) == (ssrc, timestamp))
+    }
+
     /// Replaces the keys of a telephone-event payload in place. All packets of a press get the same
     /// key, drawn at its first, even where a sender moves the timestamp within it (segments of RFC
     /// 4733 §2.5.1.3, and senders that may not).

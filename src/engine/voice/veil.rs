@@ -44,8 +44,22 @@ const SHORTEST_US: usize = 2_500;
 /// A key at random is one of the first ten: 0 to 9.
 const RANDOM_DIGITS: usize = 10;
 
-/// First sample, and the one behind the last.
-type Spans = SmallVec<[(u64, u64); SPANS_MAX]>;
+/// A suspicion counts once this many looks confirmed it, 5 ms apart: a tone of 20 ms gives so many
+/// at least, and all but one in ten that speech gives are shorter. They are known before the first
+/// sample leaves: [`LOOK_BACK_MS`](crate::engine::LOOK_BACK_MS) is chosen so.
+const LOOKS: u8 = 4;
+
+/// A suspicion.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// First sample, and the one behind the last.
+    start: u64,
+    end: u64,
+    /// Looks that confirmed it.
+    looks: u8,
+}
+
+type Spans = SmallVec<[Span; SPANS_MAX]>;
 
 /// What a veil hides, and how.
 #[derive(Clone, Debug)]
@@ -169,7 +183,12 @@ impl Veil {
     pub(in crate::engine) fn key_event(&mut self) {
         let start = self.end();
         let end = start + (EVENT_MS * self.per_ms) as u64;
-        join(&mut self.spans, (start, end), 0);
+        let span = Span {
+            start,
+            end,
+            looks: LOOKS,
+        };
+        join(&mut self.spans, span, 0);
         if let Some(key) = self.keys.last_mut().filter(|key| key.digit.is_none())
             && key.end.is_some_and(|before| before >= start)
         {
@@ -242,7 +261,12 @@ impl Veil {
         let gap = (JOIN_MS * self.per_ms) as u64;
         let spans = &mut self.spans;
         self.wary.feed(pcm, &mut |span| {
-            join(spans, (span.start + by, span.end + by), gap);
+            let span = Span {
+                start: span.start + by,
+                end: span.end + by,
+                looks: 1,
+            };
+            join(spans, span, gap);
         });
         let mut heard = SmallVec::<[Heard; 4]>::new();
         self.detector.feed(pcm, &mut |edge| heard.push(edge));
@@ -299,7 +323,7 @@ impl Veil {
         }
         self.leaving += frame;
         let ms = self.leaving / self.per_ms;
-        let is_down = self.spans.last().is_some_and(|span| span.1 >= self.end());
+        let is_down = self.spans.last().is_some_and(|span| span.end >= self.end());
         if is_down && ms < HOLD_MS_MAX {
             return;
         }
@@ -312,7 +336,7 @@ impl Veil {
         let Some(period) = period else { return };
         let window = (self.front, self.front + 2 * period as u64);
         let ramp = (RAMP_MS * self.per_ms) as u64;
-        let hidden = |span: &(u64, u64)| span.0 < window.1 + ramp && window.0 < span.1 + ramp;
+        let hidden = |span: &Span| span.start < window.1 && window.0 < span.end + ramp;
         if self.spans.iter().any(hidden) {
             return;
         }
@@ -325,7 +349,8 @@ impl Veil {
     fn cover_up(&mut self, pcm: &mut [i16]) -> bool {
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let (from, to) = (self.front, self.front + pcm.len() as u64);
-        let touches = |span: &&(u64, u64)| span.0 < to + ramp && from < span.1 + ramp;
+        let touches =
+            |span: &&Span| span.looks >= LOOKS && span.start < to && from < span.end + ramp;
         let spans = self.spans.iter().filter(touches);
         let spans: Spans = spans.copied().collect();
         if spans.is_empty() && self.put.is_silent() {
@@ -333,7 +358,7 @@ impl Veil {
         }
         let mut sounds = false;
         for (at, sample) in (from..).zip(pcm) {
-            let away = spans.iter().map(|span| distance(at, *span)).min();
+            let away = spans.iter().map(|span| distance(at, *span, ramp)).min();
             let away = away.unwrap_or(ramp).min(ramp);
             *sample = scaled(*sample, index(away), index(ramp));
             let hidden = away == 0;
@@ -350,7 +375,7 @@ impl Veil {
     fn forget_passed(&mut self) {
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let front = self.front;
-        self.spans.retain(|span| front < span.1 + ramp);
+        self.spans.retain(|span| front < span.end + ramp);
         self.keys
             .retain(|key| key.end.is_none_or(|end| front < end));
     }
@@ -363,21 +388,25 @@ impl Key {
 }
 
 /// Adds a span behind others, or to the last one where they are close.
-fn join(spans: &mut Spans, span: (u64, u64), gap: u64) {
+fn join(spans: &mut Spans, span: Span, gap: u64) {
     let full = spans.len() == SPANS_MAX;
     match spans.last_mut() {
-        Some(last) if full || span.0 <= last.1.saturating_add(gap) => {
-            *last = (last.0.min(span.0), last.1.max(span.1));
+        Some(last) if full || span.start <= last.end.saturating_add(gap) => {
+            last.start = last.start.min(span.start);
+            last.end = last.end.max(span.end);
+            last.looks = last.looks.saturating_add(span.looks);
         }
         _ => spans.push(span),
     }
 }
 
-/// Samples between a place and a span; 0: it is within.
-fn distance(at: u64, span: (u64, u64)) -> u64 {
-    span.0
+/// Samples between a place and what is silent of a span: all of it but a ramp at its beginning,
+/// where a suspicion is wider than its tone.
+fn distance(at: u64, span: Span, ramp: u64) -> u64 {
+    let start = (span.start + ramp).min(span.end);
+    start
         .saturating_sub(at)
-        .max((at + 1).saturating_sub(span.1))
+        .max((at + 1).saturating_sub(span.end))
 }
 
 /// `sample × part / whole`.
