@@ -14,6 +14,7 @@ mod events;
 mod hold;
 mod lifecycle;
 mod listener;
+mod masking;
 mod merge;
 mod mesh;
 mod negotiate;

@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 use super::hold::{Hold, HoldMusic};
 use super::request::{Family, IdleChoice, MediaGate};
 use crate::engine::{
-    DigitsConfig, EarlyMedia, EventType, LegIx, Payload, PayloadType, Privacy, Remote, Spoken,
-    StreamIx, Via,
+    DigitsConfig, EarlyMedia, EventType, LegIx, Mask, Payload, PayloadType, Privacy, Remote,
+    Spoken, StreamIx, Via,
 };
 use crate::wire::sdp::{Codec, Direction, Media};
 
@@ -60,6 +60,8 @@ pub struct Party {
     pub music: Option<Arc<HoldMusic>>,
     /// Whom it holds with music now.
     pub hold: Option<Hold>,
+    /// What the others are to get of its keys, by command.
+    pub mask: Option<Arc<Mask>>,
     /// Where what it sends goes, if not to whom it talks with.
     pub echo: EchoSide,
 }
@@ -99,6 +101,7 @@ impl Party {
             idle: IdleChoice::default(),
             music: None,
             hold: None,
+            mask: None,
             echo: EchoSide::Off,
         }
     }

@@ -8,6 +8,7 @@
 //! a retransmission from a new request, [`request::Request`] is the message with types, and
 //! [`join_datagram`] frames the reply, in the encoding of the request.
 
+mod block_dtmf;
 mod connect;
 pub mod cookie;
 pub mod doors;
@@ -21,6 +22,7 @@ pub mod request;
 mod service;
 mod subscribe;
 
+pub use block_dtmf::{MaskKeys, Security};
 pub use service::{DATAGRAM_REPLY_MAX, DELAYED_DELETES_MAX, NOTICES_MAX, NgService};
 
 use crate::wire::ng::{Encoding, Value};

@@ -14,6 +14,7 @@ use crate::switch::{Echo, HoldMusic};
 use crate::wire::bencode::{self, BencodeError};
 use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 
+use super::block_dtmf::MaskKeys;
 use super::dtmf_log::destination;
 use super::flags::{self, Flag, Key, Name, RtppFlags, Word};
 use super::mesh::MeshKeys;
@@ -349,6 +350,8 @@ pub struct Request<'a> {
     pub key_press: KeyPress,
     /// `start-pos` in milliseconds: where to begin to play.
     pub start_pos_ms: Option<u32>,
+    /// `DTMF-security` and what belongs to it.
+    pub mask: MaskKeys,
     /// `dtmf-log-dest`: where this call's presses of keys are told.
     pub dtmf_log_dest: Option<SocketAddr>,
     /// `moh`: the music that the sender of the SDP has for whom it puts on hold.
@@ -374,6 +377,8 @@ pub struct Flags {
     pub always_transcode: bool,
     /// `asymmetric`: the party does not receive where it sends from.
     pub asymmetric: bool,
+    /// `block-DTMF`: others do not get the keys of the party whose SDP this is.
+    pub block_dtmf: bool,
     /// `detect-DTMF`: keys are listened for in the audio of the party whose SDP this is.
     pub detect_dtmf: bool,
     /// `directional`: only the selected participant, not the whole call.
@@ -620,6 +625,7 @@ impl<'a> Request<'a> {
             repeat_duration_ms: None,
             key_press: KeyPress::default(),
             start_pos_ms: None,
+            mask: MaskKeys::default(),
             dtmf_log_dest: None,
             moh: None,
             supports_load_limit: false,
@@ -760,6 +766,9 @@ impl<'a> Reader<'a> {
             Key::RepeatTimes => put(&mut request.repeat_times, number(&value)),
             Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
             Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
+            Key::DtmfSecurity => request.mask.security(&value),
+            Key::DtmfDelay => request.mask.delay(&value),
+            Key::Frequency => request.mask.frequency(&value),
             Key::DtmfLogDest if is_empty(&value) => true,
             Key::DtmfLogDest => {
                 let to = value.str().and_then(destination);
@@ -771,11 +780,10 @@ impl<'a> Reader<'a> {
             Key::Calls => put(&mut request.mesh.calls, Some(value)),
             Key::Tags => put(&mut request.mesh.tags, Some(value)),
             Key::Loudest => put(&mut request.mesh.loudest, Some(value)),
-            Key::Code | Key::Duration | Key::Pause | Key::Volume
-                if request.command != Command::PlayDtmf =>
-            {
-                false
+            Key::Volume if request.command != Command::PlayDtmf => {
+                put(&mut request.mask.volume, number(&value))
             }
+            Key::Code | Key::Duration | Key::Pause if request.command != Command::PlayDtmf => false,
             Key::Code => {
                 request.key_press.code = super::play_dtmf::read_code(&value);
                 matches!(value, Value::Str(_) | Value::Int(_))

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
 use super::request::{AddressFamily, Command, Request};
-use super::{connect, error, join_datagram, moh, ok, play_dtmf, reply, split_datagram};
+use super::{block_dtmf, connect, error, join_datagram, moh, ok, play_dtmf, reply, split_datagram};
 use crate::engine::LearnPace;
 use crate::switch::prompts::Source;
 use crate::switch::{
@@ -298,6 +298,8 @@ impl NgService {
             Command::UnblockMedia => self.gate(r, &call_id, MediaGate::Block(false)),
             Command::SilenceMedia => self.gate(r, &call_id, MediaGate::Silence(true)),
             Command::UnsilenceMedia => self.gate(r, &call_id, MediaGate::Silence(false)),
+            Command::BlockDtmf => block_dtmf::block(&self.switch, r, &call_id, true),
+            Command::UnblockDtmf => block_dtmf::block(&self.switch, r, &call_id, false),
             Command::PlayMedia => self.play(r, &call_id).await,
             Command::StopMedia => {
                 let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
@@ -332,11 +334,16 @@ impl NgService {
             sdp: r.sdp.as_deref().unwrap_or_default(),
             options,
         };
-        let done = if r.command == Command::Offer {
-            self.switch.offer(&negotiation)?
+        let (mut done, tag) = if r.command == Command::Offer {
+            (self.switch.offer(&negotiation)?, Some(&from_tag))
         } else {
-            self.switch.answer(&negotiation)?
+            (self.switch.answer(&negotiation)?, to_tag.as_ref())
         };
+        let tag = tag.map(|tag| &**tag);
+        let said = block_dtmf::negotiated(&self.switch, r, call_id, tag)?;
+        // An offer is not known to be decoded before it is answered.
+        let answered = r.command == Command::Answer;
+        done.warnings.extend(said.into_iter().filter(|_| answered));
         let reply = ok().with("sdp", done.sdp);
         Ok(if done.warnings.is_empty() {
             reply

@@ -4,7 +4,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use crate::wire::event::{Digit, EVENT_LEN, TelephoneEvent};
+use crate::wire::event::{EVENT_LEN, TelephoneEvent};
 
 /// Frequencies of one [`MaskMode::Tone`]; the keys of a party take turns.
 pub const MASK_TONES_MAX: usize = 8;
@@ -18,11 +18,8 @@ pub const MASK_LEVEL_DBM0: std::ops::RangeInclusive<i8> = -63..=0;
 /// Look-back in milliseconds: below the least a tone would be heard before it is known.
 pub const LOOK_BACK_MS: std::ops::RangeInclusive<u16> = 50..=500;
 
-/// Keys of one trigger, or after which a mask ends.
-pub const TRIGGER_KEYS_MAX: usize = 16;
-
 /// What becomes of the keys that a party presses, for everybody who hears it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
     /// From now on.
     pub mode: MaskMode,
@@ -31,8 +28,6 @@ pub struct Mask {
     pub in_band: bool,
     /// How much later it is heard, within [`LOOK_BACK_MS`].
     pub look_back_ms: u16,
-    /// Keys that begin and end it.
-    pub triggers: Option<Box<MaskTriggers>>,
 }
 
 impl Mask {
@@ -43,20 +38,7 @@ impl Mask {
             mode,
             in_band: true,
             look_back_ms: *LOOK_BACK_MS.start(),
-            triggers: None,
         }
-    }
-}
-
-/// Does not say which keys: logs do not hold what people dial.
-impl fmt::Debug for Mask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mask")
-            .field("mode", &self.mode)
-            .field("in_band", &self.in_band)
-            .field("look_back_ms", &self.look_back_ms)
-            .field("triggers", &self.triggers.is_some())
-            .finish()
     }
 }
 
@@ -81,8 +63,6 @@ pub enum MaskMode {
     RandomDigit,
     /// The key 0.
     ZeroDigit,
-    /// Nothing of the press as it came, and an event of our own.
-    Convert,
 }
 
 impl MaskMode {
@@ -102,26 +82,8 @@ impl MaskMode {
             Self::Tone { .. } => "tone",
             Self::RandomDigit => "random",
             Self::ZeroDigit => "zero",
-            Self::Convert => "convert",
         }
     }
-}
-
-/// Keys that begin and end a mask.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MaskTriggers {
-    /// After these keys the mode is `begun`; none: it is not begun by keys.
-    pub begin: SmallVec<[Digit; 8]>,
-    /// The mode from then on.
-    pub begun: MaskMode,
-    /// After these keys the mode is `ended`. They are masked themselves.
-    pub end: SmallVec<[Digit; 8]>,
-    /// After so many keys, too.
-    pub end_count: Option<u16>,
-    /// After this time, too, in milliseconds.
-    pub end_ms: Option<u32>,
-    /// The mode after that.
-    pub ended: MaskMode,
 }
 
 /// Why a [`Mask`] was refused.
@@ -140,9 +102,6 @@ pub enum MaskError {
     /// Outside [`LOOK_BACK_MS`].
     #[error("a look-back of {0} ms: 50 to 500 ms are possible")]
     LookBack(u16),
-    /// More than [`TRIGGER_KEYS_MAX`], or an end without any.
-    #[error("a trigger of {0} keys: at most {TRIGGER_KEYS_MAX} are possible")]
-    Keys(usize),
 }
 
 impl Mask {
@@ -153,15 +112,7 @@ impl Mask {
         if !LOOK_BACK_MS.contains(&self.look_back_ms) {
             return Err(MaskError::LookBack(self.look_back_ms));
         }
-        let Some(triggers) = &self.triggers else {
-            return Ok(());
-        };
-        let keys = triggers.begin.len().max(triggers.end.len());
-        if keys > TRIGGER_KEYS_MAX {
-            return Err(MaskError::Keys(keys));
-        }
-        triggers.begun.check()?;
-        triggers.ended.check()
+        Ok(())
     }
 }
 

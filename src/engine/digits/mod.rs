@@ -21,7 +21,6 @@ pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
 pub(super) use listener::Keys;
 pub use mask::{
     LOOK_BACK_MS, MASK_LEVEL_DBM0, MASK_TONE_HZ, MASK_TONES_MAX, Mask, MaskError, MaskMode,
-    MaskTriggers, TRIGGER_KEYS_MAX,
 };
 pub(super) use mask::{Masked, names_key};
 pub(super) use merge::Told;

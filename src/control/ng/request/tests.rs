@@ -363,14 +363,14 @@ fn flags_set_what_they_name() {
         "full-rtcp-attribute","media-handover","no-rtcp-attribute","original-sendrecv","reset",
         "SIP-source-address","strict-source","to-tag","trust-address","always-transcode",
         "force-transcoding","provisional","single-codec","allow-transcoding","inactive",
-        "SIPREC","detect-DTMF"]"#;
+        "SIPREC","block-DTMF","detect-DTMF"]"#;
     with_offer(all, |r| {
         let expected = Flags {
-            detect_dtmf: false,
             all: true,
             allow_transcoding: true,
             always_transcode: true,
             asymmetric: true,
+            block_dtmf: true,
             detect_dtmf: true,
             directional: true,
             early_media: true,

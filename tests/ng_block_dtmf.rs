@@ -1,0 +1,134 @@
+//! Keys masked by ng on a running switch: events and tones, off and on, and through a re-offer.
+
+mod support;
+
+use std::f32::consts::TAU;
+
+use crosspoint::audio::dtmf::{Detector, Heard};
+use crosspoint::audio::g711;
+use serde_json::json;
+use support::every_20_ms;
+use support::party::{Call, answer, offer};
+use support::rtp::{self, Packet};
+use support::switch::Switch;
+
+const EVENT_PT: u8 = 101;
+
+/// A presses 5 as a tone of 100 ms, and 7 as an event, with pauses; what B heard.
+fn press(call: &mut Call) -> Vec<Packet> {
+    let mut heard = Vec::new();
+    let mut at = 0_u16;
+    every_20_ms(50, |n| {
+        match n {
+            10..15 => {
+                let tone: Vec<u8> = (0..160).map(|_| tone(&mut at)).collect();
+                call.a.send(call.a_to, 0, tone);
+                call.a.timestamp = call.a.timestamp.wrapping_add(160);
+            }
+            30..36 => {
+                let end = u8::from(n >= 33) << 7;
+                call.a.send(call.a_to, EVENT_PT, vec![7, end | 10, 0, 200]);
+                if n == 35 {
+                    call.a.timestamp = call.a.timestamp.wrapping_add(6 * 160);
+                }
+            }
+            _ => call.a.speak_fast(call.a_to),
+        }
+        call.b.speak_fast(call.b_to);
+        heard.extend(call.b.heard());
+    });
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    heard.extend(call.b.heard());
+    call.a.datagrams();
+    heard
+}
+
+/// One sample more of the key 5: 770 and 1336 Hz.
+fn tone(at: &mut u16) -> u8 {
+    let seconds = f32::from(*at) / 8_000.0;
+    *at += 1;
+    let sum = (TAU * 770.0 * seconds).sin() + (TAU * 1_336.0 * seconds).sin();
+    #[allow(clippy::cast_possible_truncation, reason = "far inside the range")]
+    let sample = (6_000.0 * sum) as i16;
+    g711::linear_to_ulaw(sample)
+}
+
+/// Keys in the audio, and codes of events.
+fn keys(heard: &[Packet]) -> (String, Vec<u8>) {
+    assert_eq!(rtp::gaps(heard), (0, true), "numbers at B");
+    let (events, audio): (Vec<_>, Vec<_>) = heard
+        .iter()
+        .cloned()
+        .partition(|packet| packet.pt == EVENT_PT);
+    let pcm: Vec<i16> = rtp::pcmu(&audio)
+        .iter()
+        .map(|octet| g711::ulaw_to_linear(*octet))
+        .collect();
+    let mut found = String::new();
+    let mut detector = Detector::new(8_000).expect("a rate");
+    detector.feed(&pcm, &mut |heard| {
+        if let Heard::Began(tone) = heard {
+            found.push(tone.digit.as_char());
+        }
+    });
+    let mut codes: Vec<u8> = events.iter().map(|packet| packet.payload[0]).collect();
+    codes.dedup();
+    (found, codes)
+}
+
+#[test]
+fn keys_are_masked_by_command_and_through_a_re_offer() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    call.connect();
+    let all = ("5".to_owned(), vec![7]);
+    assert_eq!(keys(&press(&mut call)), all);
+    let block = |more: serde_json::Value| {
+        let mut request = json!({"command": "block DTMF", "call-id": call.id});
+        let (own, more) = (request.as_object_mut(), more.as_object().cloned());
+        own.expect("a dictionary")
+            .extend(more.expect("a dictionary"));
+        request
+    };
+    let plain = block(json!({}));
+    let drop = block(json!({"from-tag": "tag-a", "DTMF-security": "drop"}));
+    let zero = block(json!({"DTMF-security": "zero"}));
+    let other = block(json!({"from-tag": "tag-b", "DTMF-security": "drop"}));
+    let off = json!({"command": "unblock DTMF", "call-id": call.id});
+    ng.ok(&plain);
+    assert_eq!(keys(&press(&mut call)), ("5".to_owned(), vec![]), "plain");
+    let reply = ng.ok(&drop);
+    assert_eq!(reply.get("warning"), None);
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]), "drop");
+    // The same call, offered anew.
+    let (id, sdp_a, sdp_b) = (call.id.clone(), call.a.sdp(), call.b.sdp());
+    ng.ok(&offer(&id, "tag-a", &sdp_a));
+    ng.ok(&answer(&id, "tag-a", "tag-b", &sdp_b));
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]), "re-offer");
+    ng.ok(&zero);
+    assert_eq!(keys(&press(&mut call)), ("0".to_owned(), vec![0]), "zero");
+    ng.ok(&off);
+    press(&mut call);
+    assert_eq!(keys(&press(&mut call)), all, "unblocked");
+    ng.ok(&other);
+    assert_eq!(keys(&press(&mut call)), all, "the other party's");
+    let nobody = ng.request(&json!({
+        "command": "block DTMF", "call-id": call.id, "from-tag": "tag-x",
+    }));
+    assert_eq!(nobody["result"], "error");
+}
+
+#[test]
+fn an_offer_masks_the_keys_of_its_party() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    let (id, sdp_a, sdp_b) = (call.id.clone(), call.a.sdp(), call.b.sdp());
+    let mut request = offer(&id, "tag-a", &sdp_a);
+    request["DTMF-security"] = json!("drop");
+    ng.ok(&request);
+    ng.ok(&answer(&id, "tag-a", "tag-b", &sdp_b));
+    call.connect();
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]));
+}
