@@ -83,8 +83,8 @@ impl Call {
 impl Call {
     /// A key goes down for a listener, until [`Call::key_up`], a minute at most: as a
     /// telephone-event where it accepts them, else as a tone in the place of its audio. It waits
-    /// for keys that are being pressed. `level` is that of both tones together in dBm0. `false`: the
-    /// listener cannot be sent it.
+    /// for keys that are being pressed. `level` is that of both tones together in dBm0. `false`:
+    /// the listener cannot be sent it.
     pub(super) fn key_down(
         &mut self,
         now: Micros,

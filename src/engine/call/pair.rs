@@ -273,8 +273,8 @@ impl Call {
         }))
     }
 
-    /// As [`Self::pass_on`], a telephone-event: counted in the listener's clock, or pressed anew for
-    /// one who accepts none.
+    /// As [`Self::pass_on`], a telephone-event: counted in the listener's clock, or pressed anew
+    /// for one who accepts none.
     fn pass_event_on(
         &mut self,
         now: Micros,

@@ -211,7 +211,8 @@ fn additions(
     added
 }
 
-/// telephone-events towards an answerer whose offerer has none: its tones are what they are made of.
+/// telephone-events towards an answerer whose offerer has none: its tones are what they are made
+/// of.
 fn added_event(
     media: &Media,
     (clock_hz, fmtp): (u32, &str),
