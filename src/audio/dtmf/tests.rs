@@ -10,6 +10,9 @@ use std::f64::consts::TAU;
 use proptest::prelude::*;
 
 use super::*;
+use crate::audio::codec::{CodecConfig, CodecKind, Decoder, Encoder};
+use crate::audio::conceal::Concealer;
+use crate::audio::g711;
 
 /// Amplitude of a sine of 0 dBm0.
 const ZERO_DBM0: f64 = 22_830.0;
@@ -160,6 +163,191 @@ fn an_interruption_splits_nothing_and_a_pause_separates() {
     }
 }
 
+/// Every key once, 60 ms each, 200 ms apart from 100 ms on.
+fn keypad(rate_hz: u32) -> Vec<f64> {
+    let mut sound = sound(100 + 16 * 200, rate_hz);
+    for digit in 0..16 {
+        let mut sent = Sent::new(digit, 100.0 + 200.0 * digit as f64, 60.0);
+        sent.twist_db = [-4.0, 0.0, 2.0][digit % 3];
+        sent.add(&mut sound, rate_hz);
+    }
+    sound
+}
+
+/// All sixteen keys are heard, each once, in their order.
+fn assert_keypad(pcm: &[i16], rate_hz: u32, why: &str) {
+    let keys: Vec<usize> = presses(pcm, rate_hz)
+        .iter()
+        .map(|t| t.digit.index())
+        .collect();
+    assert_eq!(keys, (0..16).collect::<Vec<_>>(), "{why}");
+}
+
+fn sine(sound: &mut [f64], hz: f64, dbm0: f64) {
+    let amplitude = ZERO_DBM0 * 10f64.powf(dbm0 / 20.0);
+    for (n, x) in sound.iter_mut().enumerate() {
+        *x += amplitude * (TAU * hz * n as f64 / 8e3 + 0.4).sin();
+    }
+}
+
+#[test]
+fn a_dial_tone_ten_decibels_above_the_key_is_borne() {
+    for tones in [
+        &[425.0][..],
+        &[350.0, 440.0],
+        &[400.0, 450.0],
+        &[50.0],
+        &[0.0],
+    ] {
+        for above_db in [-10.0, -3.0, 0.0, 3.0, 6.0, 10.0] {
+            let mut sound: Vec<f64> = keypad(8_000).iter().map(|x| x / 4.0).collect();
+            for hz in tones {
+                sine(&mut sound, *hz, -22.0 + above_db);
+            }
+            assert_keypad(&pcm(&sound), 8_000, &format!("{tones:?} {above_db} dB"));
+        }
+    }
+}
+
+#[test]
+fn keys_are_heard_in_noise_twelve_decibels_below_them() {
+    for seed in 0..10 {
+        let mut sound = keypad(8_000);
+        add_noise(&mut sound, -7.0 - 12.0 - 3.0, seed);
+        assert_keypad(&pcm(&sound), 8_000, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn an_echo_of_twenty_milliseconds_is_borne() {
+    for (delay_ms, gain) in [
+        (1, 0.316),
+        (5, -0.316),
+        (11, 0.316),
+        (20, -0.316),
+        (20, 0.316),
+    ] {
+        let mut sound = keypad(8_000);
+        for n in (delay_ms * 8..sound.len()).rev() {
+            sound[n] += gain * sound[n - delay_ms * 8];
+        }
+        assert_keypad(&pcm(&sound), 8_000, &format!("{delay_ms} ms, {gain}"));
+    }
+}
+
+#[test]
+fn clocks_that_slip_or_drift_are_borne() {
+    let sound = pcm(&keypad(8_000));
+    for phase in [0, 110, 250, 333] {
+        let slipped: Vec<i16> = sound
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| n % 400 != phase)
+            .map(|(_, x)| *x)
+            .collect();
+        assert_keypad(&slipped, 8_000, "a sample is lost every 50 ms");
+        let repeated: Vec<i16> = sound
+            .iter()
+            .enumerate()
+            .flat_map(|(n, x)| std::iter::repeat_n(*x, 1 + usize::from(n % 400 == phase)))
+            .collect();
+        assert_keypad(&repeated, 8_000, "a sample is doubled every 50 ms");
+    }
+    for ratio in [0.99, 1.01] {
+        let drifted: Vec<i16> = (0..sound.len() - 100)
+            .map(|n| {
+                let at = (n as f64 * ratio).min((sound.len() - 2) as f64);
+                let (ix, part) = (at as usize, at.fract());
+                let (a, b) = (f64::from(sound[ix]), f64::from(sound[ix + 1]));
+                (a + part * (b - a)).round() as i16
+            })
+            .collect();
+        assert_keypad(&drifted, 8_000, "a clock is one per cent off");
+    }
+}
+
+#[test]
+fn overload_is_borne() {
+    let louder: Vec<i16> = keypad(8_000)
+        .iter()
+        .map(|x| (x * 3.0).clamp(-32_768.0, 32_767.0) as i16)
+        .collect();
+    assert_keypad(&louder, 8_000, "clipped");
+}
+
+fn coded(config: &CodecConfig, seed: u64) -> Option<(Vec<i16>, u32)> {
+    let mut encoder = Encoder::new(config).ok()?;
+    let mut decoder = Decoder::new(config).ok()?;
+    let rate_hz = encoder.pcm_hz();
+    let mut sound = keypad(rate_hz);
+    add_noise(&mut sound, -62.0, seed);
+    let (mut payload, mut heard) = ([0; 1_500], [0; 960]);
+    let mut out = Vec::new();
+    for frame in pcm(&sound).chunks_exact(rate_hz as usize / 50) {
+        let length = encoder.encode(frame, &mut payload).expect("a frame");
+        let length = decoder.decode(&payload[..length], &mut heard);
+        out.extend_from_slice(&heard[..length.expect("what was encoded")]);
+    }
+    Some((out, rate_hz))
+}
+
+#[test]
+fn codecs_of_waveforms_carry_keys() {
+    for kind in [CodecKind::Pcmu, CodecKind::Pcma, CodecKind::G722] {
+        let coded = coded(&CodecConfig::new(kind), 1);
+        let (heard, rate_hz) = coded.expect("it is always built in");
+        assert_keypad(&heard, rate_hz, &format!("{kind}"));
+    }
+}
+
+#[test]
+fn opus_at_16_kilobits_carries_keys() {
+    let (mut found, mut sent) = (0, 0);
+    for seed in 0..12 {
+        let mut config = CodecConfig::new(CodecKind::Opus);
+        config.opus.bitrate_bps = 16_000;
+        config.opus.pcm_hz = [8_000, 16_000, 48_000][seed as usize % 3];
+        // It is there only where it is built in.
+        let Some((heard, rate_hz)) = coded(&config, seed) else {
+            return;
+        };
+        let heard = presses(&heard, rate_hz);
+        let keys: Vec<usize> = heard.iter().map(|tone| tone.digit.index()).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        found += keys.len();
+        sent += 16;
+    }
+    assert!(found * 1_000 >= sent * 970, "{found} of {sent}");
+}
+
+#[test]
+fn three_per_cent_of_concealed_loss_cost_nothing() {
+    let (mut found, mut wrong) = (0, 0);
+    for seed in 0..8 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut heard = pcm(&keypad(8_000));
+        for x in &mut heard {
+            *x = g711::ulaw_to_linear(g711::linear_to_ulaw(*x));
+        }
+        let mut concealer = Concealer::new(8_000);
+        for frame in heard.chunks_mut(160) {
+            if rng.f32() < 0.03 {
+                concealer.conceal(frame);
+            } else {
+                concealer.heard(frame);
+            }
+        }
+        let keys: Vec<usize> = presses(&heard, 8_000)
+            .iter()
+            .map(|t| t.digit.index())
+            .collect();
+        found += (0..16).filter(|key| keys.contains(key)).count();
+        wrong += keys.windows(2).filter(|pair| pair[1] <= pair[0]).count();
+    }
+    assert!(found >= 126, "{found} of 128");
+    assert_eq!(wrong, 0);
+}
+
 proptest! {
     #[test]
     fn what_the_standards_say_must_be_taken_is(
@@ -201,6 +389,36 @@ proptest! {
         let mut sound = sound(300, 8_000);
         sent.add(&mut sound, 8_000);
         prop_assert!(presses(&pcm(&sound), 8_000).is_empty());
+    }
+
+    #[test]
+    fn whatever_could_be_a_key_is_told_to_the_wary(
+        digit in 0..16usize,
+        at_ms in 60.0..100.0,
+        length_ms in 15.0..90.0,
+        dbm0 in -45.0..-3.1,
+        twist_db in -10.0..8.0,
+        low in -0.025..0.025,
+        high in -0.025..0.025,
+        noise_db in 12.0..60.0,
+    ) {
+        let sent = Sent { digit, at_ms, length_ms, dbm0, twist_db, deviation: [low, high] };
+        let mut sound = sound(300, 8_000);
+        sent.add(&mut sound, 8_000);
+        add_noise(&mut sound, dbm0 - noise_db, digit as u64);
+        let (mut told, mut first) = (vec![false; sound.len() + 400], None);
+        let mut wary = Wary::new(8_000).expect("a rate");
+        for (n, x) in pcm(&sound).iter().enumerate() {
+            wary.feed(&[*x], &mut |span| {
+                first = first.or(Some(n));
+                told[span.start as usize..span.end as usize].fill(true);
+            });
+        }
+        let (start, end) = ((at_ms * 8.0) as usize, ((at_ms + length_ms) * 8.0) as usize);
+        let left = told[start..end].iter().filter(|told| !**told).count();
+        prop_assert!(left <= 40, "{} samples are not told", left);
+        let late = first.map_or(usize::MAX, |first| first.saturating_sub(start));
+        prop_assert!(late <= 320, "told {} samples late", late);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use super::{HOP, Hearing, RateError};
 /// Power of what is worth hiding: −60 dBm0.
 const POWER_MIN: f32 = 250.0;
 /// Share of the power in one frequency of each group: in noise 5 dB below.
-const SHARE_MIN: f32 = 0.72;
-/// The stronger tone is no more than 14 dB above the weaker one.
-const TWIST_MAX: f32 = 25.0;
+const SHARE_MIN: f32 = 0.75;
+/// The stronger tone is no more than 12 dB above the weaker one.
+const TWIST_MAX: f32 = 16.0;
 /// Largest deviation of a frequency: no decoder takes more.
 const DEVIATION_MAX: f32 = 0.035;
 /// Samples told beyond what was heard, at both ends: tones have edges.
-const MARGIN: u64 = 20;
+const MARGIN: u64 = 40;
 
 /// Tells which stretches of sound may be part of a key's tone of 15 ms or more, for any decoder
 /// there is; each within 40 ms of its start. Hears more than keys: about one thousandth of speech.
