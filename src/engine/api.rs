@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::digits::{
     DIGITS_MAX, DialReport, DigitsConfig, EventType, Mask, MaskError, Press, SendDigits,
 };
+use super::gather::{GatherConfig, GatherError, GatherId, Gathered};
 use super::playout::PlayoutStats;
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
@@ -260,6 +261,17 @@ pub enum Change {
     Bridge(BridgeIx, Box<BridgeConfig>),
     /// What to listen for of the keys that this stream's party presses; `None`: nothing.
     Digits(StreamIx, Option<DigitsConfig>),
+    /// Plays a prompt and gathers keys; ends in [`EventKind::Gathered`], whatever happens.
+    Gather(Box<GatherConfig>),
+    /// Ends what is gathered of a party, as cancelled.
+    StopGather {
+        /// Whose keys.
+        stream: StreamIx,
+        /// Only the gathering of this name; `None`: any.
+        id: Option<GatherId>,
+    },
+    /// Whether a party's keys are kept, while nothing is gathered, for the next time.
+    TypeAhead(StreamIx, bool),
     /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
     /// accepted or sent on it again.
     Close(StreamIx),
@@ -627,6 +639,8 @@ pub enum EventKind {
     DigitEnded(Press),
     /// The keys of a command were pressed for this stream's party, or will not be any more.
     DigitsSent(DialReport),
+    /// A gathering of keys has ended.
+    Gathered(Gathered),
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.
@@ -641,7 +655,7 @@ impl EventKind {
     pub fn is_told(&self) -> bool {
         matches!(
             self,
-            Self::DigitBegan(_) | Self::DigitEnded(_) | Self::DigitsSent(_)
+            Self::DigitBegan(_) | Self::DigitEnded(_) | Self::DigitsSent(_) | Self::Gathered(_)
         )
     }
 }
@@ -721,6 +735,9 @@ pub enum ChangeError {
     /// It does not carry plain RTP.
     #[error("the keys of stream {0:?} cannot be heard: it does not carry plain RTP")]
     Digits(StreamIx),
+    /// A limit of gathering.
+    #[error("cannot gather: {0}")]
+    Gather(#[from] GatherError),
 }
 
 /// Highest RTP clock rate of a payload type, in Hz.

@@ -11,6 +11,7 @@ mod digits;
 mod egress;
 mod events;
 mod fork;
+mod gather;
 mod latch;
 pub mod playout;
 mod stats;
@@ -26,5 +27,10 @@ pub use call::{
 };
 pub use digits::*;
 pub use fork::{HELD_BYTES_MAX, HELD_PACKETS_MAX, HELD_US_MAX};
+pub use gather::{
+    AtPrompt, Digits, GATHER_ATTEMPTS_MAX, GATHER_DIGITS_MAX, GATHER_HELD_MAX, GATHER_PROMPT,
+    GATHER_PROMPT_MAX, GATHER_WAIT_MAX, GatherConfig, GatherEnd, GatherError, GatherId,
+    GatherRules, Gathered, Keys, OtherKeys, TYPE_AHEAD_MAX,
+};
 pub use time::Micros;
 pub use voice::*;

@@ -9,8 +9,8 @@ use super::api::{
     Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
-use super::call::Repressing;
-use super::digits::{Digits, EventType, Keys, Masked};
+use super::call::{Gathering, Repressing};
+use super::digits::{Digits, DigitsConfig, EventType, Keys, Masked};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -45,6 +45,8 @@ pub(super) struct Stream {
     pub(super) identity: (u64, LegIx),
     /// Its audio, decoded and made here; `None` where packets only pass.
     pub(super) voice: Option<Box<VoiceState>>,
+    /// What of its keys is to be heard by command.
+    pub(super) digits_asked: DigitsConfig,
     /// Who listens to its keys; `None` where nobody does.
     pub(super) digits: Option<Box<Digits>>,
     pub(super) ports: [Option<PortHandle>; 2],
@@ -74,6 +76,8 @@ pub(super) struct Stream {
     pub(super) represses: Option<Box<Repressing>>,
     /// Keys on their way to it.
     pub(super) keys: Option<Box<Keys>>,
+    /// What its party is asked to press.
+    pub(super) gather: Option<Box<Gathering>>,
     pub(super) flags: Flags,
     pub(super) rtp_in: Traffic,
     pub(super) rtcp_in: Traffic,
@@ -168,6 +172,7 @@ impl Stream {
             identity: (seed, config.leg),
             config,
             voice: None,
+            digits_asked: DigitsConfig::default(),
             digits: None,
             ports: [None; 2],
             remote: None,
@@ -186,6 +191,7 @@ impl Stream {
             progress: None,
             represses: None,
             keys: None,
+            gather: None,
             flags: Flags {
                 sends: true,
                 receives: true,

@@ -178,6 +178,13 @@ fn describe(kind: EventKind) -> String {
             };
             format!("digits {}: {whole}, {} keys", sent.id.0, sent.keys)
         }
+        EventKind::Gathered(gathered) => format!(
+            "gathered {} keys in {} ms, {} attempts: {}",
+            gathered.digits.len(),
+            gathered.lasted_ms,
+            gathered.attempts,
+            gathered.end.label()
+        ),
         EventKind::Bye => "RTCP BYE seen (ends nothing)".to_owned(),
         EventKind::Stalled => "no packets for two seconds".to_owned(),
         EventKind::Ended(reason) => format!("ended by the {reason:?} timer"),

@@ -65,6 +65,7 @@ impl Call {
         }
         let log = std::mem::replace(&mut other.log, EventLog::new());
         self.log.absorb(log, first.0, bridges);
+        self.end_gathers(self.now, usize::from(first.0), GatherEnd::Cancelled);
         self.last_media = self.last_media.max(other.last_media);
         self.late_us = self.late_us.max(other.late_us.take());
         // Pins were undone with the ports.

@@ -62,6 +62,7 @@ impl Call {
         }
         if self.streams[usize::from(ix.0)].flags.digits {
             self.hear_digits(now, ix, continuity, &packet);
+            self.gather_due(now);
         }
         let flags = self.streams[usize::from(ix.0)].flags;
         let masked = kind.event && flags.masks && self.mask_event(now, ix, &mut packet);

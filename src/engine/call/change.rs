@@ -23,8 +23,12 @@ impl Call {
                 receives,
             } => {
                 let flags = &mut self.open_stream(stream)?.flags;
+                let held = (flags.sends && !sends) || (flags.receives && !receives);
                 flags.sends = sends;
                 flags.receives = receives;
+                if held {
+                    self.end_gather(now, stream, GatherEnd::Cancelled);
+                }
             }
             Change::Link { from, to } => self.link(now, from, to)?,
             Change::Source { listener, source } => self.choose(now, listener, source)?,
@@ -50,7 +54,10 @@ impl Call {
             Change::SendDigits(digits) => self.send_digits(now, &digits)?,
             Change::StopDigits(ix) => self.stop_digits(now, ix)?,
             Change::Bridge(ix, config) => self.bridge(now, ix, *config)?,
-            Change::Digits(ix, config) => self.set_digits(now, ix, config)?,
+            Change::Digits(ix, config) => self.command_digits(now, ix, config)?,
+            Change::Gather(config) => self.gather(now, *config)?,
+            Change::StopGather { stream, id } => self.stop_gather(now, stream, id)?,
+            Change::TypeAhead(ix, keeps) => self.set_type_ahead(now, ix, keeps)?,
             Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }
@@ -129,11 +136,14 @@ impl Call {
     }
 
     pub(super) fn close(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
+        self.open_stream(ix)?;
+        self.end_gather(now, ix, GatherEnd::Gone);
         self.stop_play(now, ix.into(), None)?;
         self.abandon_keys(now, ix);
         self.quit_bridge(now, ix);
         self.end_digits(now, ix)?;
         let stream = self.open_stream(ix)?;
+        stream.gather = None;
         stream.voice = None; // it makes and hears nothing any more
         let flags = &mut stream.flags;
         flags.speaks = false;

@@ -134,12 +134,14 @@ impl Call {
     /// A party's key goes down.
     pub(super) fn press_began(&mut self, now: Micros, ix: StreamIx, press: Press) {
         self.log.push(now, ix, EventKind::DigitBegan(press));
+        self.gather_key_down(now, ix, &press);
         self.outputs = true;
     }
 
     /// It comes up: the same press, with its duration.
     pub(super) fn press_ended(&mut self, now: Micros, ix: StreamIx, press: Press) {
         self.log.push(now, ix, EventKind::DigitEnded(press));
+        self.gather_key_up(now, ix, &press);
         self.outputs = true;
     }
 }

@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::api::*;
 use super::egress::{Incoming, Origin, Outgoing};
 use super::events::EventLog;
+use super::gather::{
+    GATHER_PROMPT, GATHER_PROMPT_MAX, GatherConfig, GatherEnd, GatherId, Gathered,
+};
 use super::latch::{Judgement, Proof};
 use super::stats::{Arrival, Continuity};
 use super::stream::{Flags, Stream, Types, count, is_timed, middle};
@@ -25,6 +28,7 @@ mod dial;
 mod digits;
 mod echo;
 mod fork;
+mod gather;
 mod mask;
 mod opaque;
 mod pair;
@@ -37,6 +41,7 @@ mod voice;
 pub use absorb::AbsorbError;
 pub(super) use convert::Repressing;
 pub use fork::HAND_BACK_US_MAX;
+pub(super) use gather::Gathering;
 pub use voice::{CATCH_UP_FRAMES_MAX, RECODE_REST_US};
 
 /// Longest datagram that is relayed: a jumbo frame.
@@ -72,6 +77,8 @@ pub struct Call {
     mouths_at: Micros,
     /// Before this no key of our own is to be told of, nor one of theirs over.
     keys_at: Micros,
+    /// Before this nothing that is gathered wants anything done.
+    gathers_at: Micros,
     /// Where the search for outputs goes on.
     output_from: usize,
     last_media: Option<Micros>,
@@ -113,6 +120,7 @@ impl Call {
             streams_at: Micros::NEVER,
             mouths_at: Micros::NEVER,
             keys_at: Micros::NEVER,
+            gathers_at: Micros::NEVER,
             output_from: 0,
             last_media: None,
             ended: None,
@@ -257,17 +265,20 @@ impl Call {
         }
         if self.ended.is_none() {
             self.keys_due(now);
+            self.gather_due(now);
             self.speak_due(now);
+            self.gather_due(now);
         }
         if self.ended.is_none()
             && let Some((_, reason)) = self.call_timers().find(|(at, _)| *at <= now)
         {
             self.end_all_digits(now);
+            self.end_gathers(now, 0, GatherEnd::Gone);
             self.ended = Some(reason);
             self.log.push(now, StreamIx(0), EventKind::Ended(reason));
             self.outputs = true;
         }
-        if streams_are_due {
+        if streams_are_due || self.streams_at <= now {
             self.schedule();
         } else {
             self.schedule_frames();

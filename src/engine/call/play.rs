@@ -3,6 +3,7 @@
 use super::Call;
 use crate::audio::comfort::LEVEL_MAX;
 use crate::engine::api::*;
+use crate::engine::gather::GATHER_PROMPT;
 use crate::engine::time::Micros;
 use crate::engine::voice::{
     Bridge, BridgeIx, Idle, Listener, Play, PlayEnd, PlayId, PlayReport, Player, Players,
@@ -121,6 +122,9 @@ impl Call {
                 PlayEnd::Failed => EventKind::PlayFailed(report),
             };
             self.log.push(now, stream, kind);
+            if report.id == GATHER_PROMPT && listener == stream.into() {
+                self.gather_prompt_ended(now, stream);
+            }
         }
     }
 

@@ -34,7 +34,11 @@ impl Call {
         };
         self.frames = frames != Micros::NEVER;
         let next = next.unwrap_or(Micros::NEVER);
-        self.next_timeout = next.min(self.streams_at).min(frames);
+        let gathers = match self.ended {
+            None => self.gathers_at,
+            Some(_) => Micros::NEVER,
+        };
+        self.next_timeout = next.min(self.streams_at).min(frames).min(gathers);
     }
 
     /// The call's timers and when they end it.

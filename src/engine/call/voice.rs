@@ -480,10 +480,10 @@ impl Call {
         self.say(now, ix, &mut mouth, speaks, &mut space);
         self.hand_back(now, ix, &mut mouth, &mut space);
         self.space = space;
-        let ends = mouth.plays_nothing() && !mouth.recodes && !mouth.idle.sounds();
+        let rests = mouth.plays_nothing() && !mouth.recodes && !mouth.idle.sounds();
         self.give_mouth(ix, mouth);
         self.tell_ended(now, self.streams[ix].ix.into());
-        if ends {
+        if rests && !self.gather_waits(now, ix) {
             self.close_mouth(now, ix);
         }
     }
