@@ -571,7 +571,12 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         (of(mute, sound()), ChangeError::Codec(mute)),
         (config([]), ChangeError::Gather(GatherError::Attempts(0))),
     ] {
+        let known = usize::from(config.stream.0) < world.call.streams();
         assert_eq!(refusal(&mut world, config), Some(error));
+        world.drain();
+        let told = ended(&mut world).pop();
+        let end = told.map(|(_, _, gathered)| gathered.end);
+        assert_eq!(end, known.then_some(GatherEnd::Refused));
     }
     for n in 0..PLAYERS_MAX as u32 - 1 {
         let over = Play {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
 use super::dialogue::Dialogue;
+use super::gather::Gathers;
 use super::party::Party;
 use crate::engine::{CallKey, StreamIx};
 use crate::plane::interface::PortLease;
@@ -44,6 +45,8 @@ pub struct CallState {
     pub history: Vec<Signal>,
     /// Signalling entries that no longer fitted.
     pub history_dropped: u32,
+    /// Who waits for what is gathered.
+    pub gathers: Gathers,
     /// What was ordered to be played or stopped, in order: the number of the latest order, and that
     /// of each stream.
     pub orders: (u64, HashMap<StreamIx, u64>),

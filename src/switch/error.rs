@@ -183,6 +183,18 @@ pub enum SwitchError {
     /// Samples are pushed to one party, and the selection fits several.
     #[error("Several parties are selected, and samples can be pushed to one")]
     NotOne,
+    /// Keys are gathered of one party, and the selection fits several.
+    #[error("Several parties are selected, and keys are gathered of one")]
+    NotOneToGather,
+    /// Keys cannot be gathered so.
+    #[error("Cannot gather: {0}")]
+    Gather(#[from] crate::engine::GatherError),
+    /// Too many gatherings of one call have not told their result yet.
+    #[error("Too many gatherings in one call (at most {max})")]
+    TooManyGathers {
+        /// `GATHERS_WAITING_MAX`.
+        max: usize,
+    },
     /// Samples cannot be pushed so.
     #[error("Cannot push: {0}")]
     Push(#[from] crate::engine::PushError),

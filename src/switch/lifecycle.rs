@@ -9,7 +9,9 @@ use super::dialogue::Dialogue;
 use super::negotiate::Plan;
 use super::registry::{Events, SharedCall};
 use super::{Snapshot, Switch, SwitchError, negotiate};
-use crate::engine::{Call, CallConfig, CallKey, Change, Component, EndReason, Event, StreamIx};
+use crate::engine::{
+    Call, CallConfig, CallKey, Change, Component, EndReason, Event, EventKind, StreamIx,
+};
 use crate::plane::worker::Command;
 
 impl Switch {
@@ -225,6 +227,9 @@ impl Events for FromWorker {
     }
 
     fn event(&self, key: CallKey, event: Event) {
+        if let EventKind::Gathered(gathered) = event.kind {
+            self.switch.gathered((self.worker, key), gathered);
+        }
         self.switch.tell((self.worker, key), event);
     }
 

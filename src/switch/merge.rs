@@ -129,6 +129,7 @@ impl CallState {
             place: (other.worker, other.key),
         });
         self.aliases.append(&mut other.aliases);
+        self.gathers.append(&mut other.gathers);
         self.history.append(&mut other.history);
         self.history.sort_by_key(|signal| signal.at);
         let excess = self.history.len().saturating_sub(HISTORY_MAX);

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::SwitchError;
 use super::call::CallState;
 use super::dialogue::Dialogue;
+use super::gather::Gathers;
 use crate::engine::{CallKey, CallReport, Change, EndReason, Event, StreamIx};
 use crate::plane::counters::WorkerCounters;
 use crate::plane::worker::{
@@ -394,6 +395,7 @@ fn new_call(worker: usize, key: CallKey) -> CallState {
         aliases: Vec::new(),
         history: Vec::new(),
         history_dropped: 0,
+        gathers: Gathers::default(),
         orders: Default::default(),
     }
 }

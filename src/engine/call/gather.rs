@@ -12,6 +12,10 @@ use crate::engine::digits::{DigitsConfig, Press};
 use crate::engine::gather::{Collector, Step};
 use crate::engine::voice::{Item, Layer, Play, PlayEnd, Players};
 
+/// Parties whose gatherings are looked after at once: what they have to tell must fit into the
+/// call's timeline until it is taken out.
+const GATHERS_AT_ONCE: usize = 4;
+
 /// What is gathered of one party, and its keys for later.
 #[derive(Debug)]
 pub(in crate::engine) struct Gathering {
@@ -35,7 +39,19 @@ impl Gathering {
 
 /// Commands.
 impl Call {
+    /// Begins to gather. A refusal is told of as a result, too: whoever waits for one is to have it.
     pub(super) fn gather(&mut self, now: Micros, config: GatherConfig) -> Result<(), ChangeError> {
+        let (id, ix) = (config.id, config.stream);
+        let begun = self.begin_gather(now, config);
+        if begun.is_err() && usize::from(ix.0) < self.streams.len() {
+            let refused = Gathered::nothing(id, GatherEnd::Refused);
+            self.log.push(now, ix, EventKind::Gathered(refused));
+            self.outputs = true;
+        }
+        begun
+    }
+
+    fn begin_gather(&mut self, now: Micros, config: GatherConfig) -> Result<(), ChangeError> {
         let ix = config.stream;
         config.check()?;
         self.check_gather(&config)?;
@@ -195,14 +211,17 @@ impl Call {
         gathering.is_some_and(|it| it.collector.next_timeout() <= now)
     }
 
-    /// Does what is due by `now`. O(streams) where something is.
+    /// Does what is due by `now`, of some parties: what is left is due at once. O(streams) where
+    /// something is.
     pub(super) fn gather_due(&mut self, now: Micros) {
         if now < self.gathers_at {
             return;
         }
+        let mut left = GATHERS_AT_ONCE;
         for ix in 0..self.streams.len() {
-            if self.gather_waits(now, ix) {
+            if left > 0 && self.gather_waits(now, ix) {
                 self.run_gather(now, self.streams[ix].ix);
+                left -= 1;
             }
         }
         self.schedule_gathers();

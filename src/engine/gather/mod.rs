@@ -242,6 +242,8 @@ pub enum GatherEnd {
     Cancelled,
     /// Its party left, or its call ended.
     Gone,
+    /// It never began: its prompt cannot be played now, or its party has left.
+    Refused,
 }
 
 impl GatherEnd {
@@ -256,6 +258,7 @@ impl GatherEnd {
             Self::Invalid => "invalid",
             Self::Cancelled => "cancelled",
             Self::Gone => "gone",
+            Self::Refused => "refused",
         }
     }
 }
@@ -268,7 +271,7 @@ pub struct Gathered {
     pub id: GatherId,
     /// How it ended.
     pub end: GatherEnd,
-    /// Attempts that were begun, from 1.
+    /// Attempts that were begun; 0 where it never began.
     pub attempts: u8,
     /// The keys of the last attempt.
     pub digits: Digits,
@@ -280,6 +283,22 @@ pub struct Gathered {
     pub first_digit_ms: Option<u32>,
     /// When the last key went down.
     pub last_digit_ms: Option<u32>,
+}
+
+impl Gathered {
+    /// Of a gathering of which nothing is known but its end.
+    pub(crate) fn nothing(id: GatherId, end: GatherEnd) -> Self {
+        Self {
+            id,
+            end,
+            attempts: 0,
+            digits: Digits::default(),
+            lasted_ms: 0,
+            prompt_ended_ms: None,
+            first_digit_ms: None,
+            last_digit_ms: None,
+        }
+    }
 }
 
 /// Keys in the order in which they were pressed, at most [`GATHER_DIGITS_MAX`].

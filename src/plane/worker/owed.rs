@@ -7,10 +7,19 @@
 use std::collections::VecDeque;
 
 use super::Report;
+use crate::engine::EventKind;
 
 /// Most events that wait for the control side; one more is lost and counted. Who reads them finds
 /// the gap in the numbers of the presses.
 pub const EVENTS_WAITING_MAX: usize = 1_024;
+
+/// Whether a report may be lost. The result of a gathering is the answer to a command.
+fn is_event(report: &Report) -> bool {
+    match report {
+        Report::Event { event, .. } => !matches!(event.kind, EventKind::Gathered(_)),
+        _ => false,
+    }
+}
 
 /// Reports of both kinds.
 #[derive(Debug, Default)]
@@ -34,7 +43,7 @@ impl Owed {
 
     /// Takes a report.
     pub(super) fn push_back(&mut self, report: Report) {
-        if !matches!(report, Report::Event { .. }) {
+        if !is_event(&report) {
             self.answers.push_back(report);
         } else if self.events.len() < EVENTS_WAITING_MAX {
             self.events.push_back(report);
