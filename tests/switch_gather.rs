@@ -157,7 +157,9 @@ async fn a_key_stops_the_prompt_and_the_result_comes_back() {
         .await
         .expect("it begins");
     let first = hears(&call.a);
-    assert!(audio::share_of_tone(&first[2].payload, 400.0) > 0.9);
+    let payloads = first[..5].iter().flat_map(|packet| packet.payload.clone());
+    let share = audio::share_of_tone(&payloads.collect::<Vec<_>>(), 400.0);
+    assert!(share > 0.9, "{share}");
     press(&mut call.a, port, &[1, 10, 5]);
     // 300 ms since the first key: of a second's prompt much was not sent.
     let rest = call.a.heard();

@@ -11,6 +11,7 @@ mod digits;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
 mod fork;
+mod gather;
 mod playing;
 mod playout;
 mod tap;

@@ -39,7 +39,7 @@ impl Gathering {
 
 /// Commands.
 impl Call {
-    /// Begins to gather. A refusal is told of as a result, too: whoever waits for one is to have it.
+    /// Begins to gather. A refusal is told of as a result, too, for whoever waits for one.
     pub(super) fn gather(&mut self, now: Micros, config: GatherConfig) -> Result<(), ChangeError> {
         let (id, ix) = (config.id, config.stream);
         let begun = self.begin_gather(now, config);
