@@ -7,6 +7,7 @@
 //! is described in `docs/benchmarks/README.md`.
 
 mod calls;
+mod dtmf;
 mod generator;
 mod heard;
 mod load;
@@ -56,6 +57,8 @@ pub enum BenchCommand {
     Setup(SetupArgs),
     /// Transcoding: CPU per packet, order on the wire, jitter and sound of PCMU against a codec
     Transcode(TranscodeArgs),
+    /// Keys in the voice band: found, told twice, missed, and heard in speech
+    Dtmf(dtmf::DtmfArgs),
     /// Rooms: CPU and memory per participant of conferences, order on the wire, who is heard
     Rooms(RoomsArgs),
 }
@@ -223,6 +226,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             BenchCommand::Setup(setup) => setup::run(setup),
             BenchCommand::Transcode(transcode) => transcode::run(transcode),
             BenchCommand::Rooms(rooms) => rooms::run(rooms),
+            BenchCommand::Dtmf(dtmf) => dtmf::run(dtmf),
         });
         measuring
             .join()
