@@ -1,4 +1,4 @@
-.PHONY: build demo test bench quality soak
+.PHONY: build demo test bench quality dtmf soak
 
 # The switch and its tools: target/release/crosspoint.
 build:
@@ -20,6 +20,11 @@ bench:
 # Speech quality under loss, scored by PESQ; rewrites the tables of docs/quality.md.
 quality:
 	scripts/quality.sh
+
+# Keys found and missed in sound, beside spandsp and multimon-ng; rewrites the tables of
+# docs/dtmf.md.
+dtmf:
+	scripts/dtmf.sh
 
 # Fuzzing, many more cases of the properties, and calls for a long time; MINUTES=30.
 soak:

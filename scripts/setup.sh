@@ -3,7 +3,8 @@
 # tests use.
 # Says nothing and needs no privilege when everything is there already.
 #
-# usage: scripts/setup.sh [build] [demo] [bench] [interop] [quality]  (default: all but quality)
+# usage: scripts/setup.sh [build] [demo] [bench] [interop] [quality] [dtmf]
+#        (default: all but quality and dtmf)
 set -eu
 
 packages() {
@@ -26,7 +27,18 @@ packages() {
             # Any other Python with venv does too.
             python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
             ;;
-        *) echo "usage: $0 [build] [demo] [bench] [interop] [quality]" >&2; exit 2 ;;
+        # Other receivers of keys, a compiler for what joins them, and hours of speech and music in
+        # which there are none.
+        dtmf)
+            echo gcc libc6-dev libspandsp-dev multimon-ng sox
+            for language in en es fr it ru; do
+                echo "asterisk-core-sounds-$language-wav"
+            done
+            echo asterisk-prompt-it-menardi-wav asterisk-prompt-es-co asterisk-prompt-fr-armelle
+            echo fillets-ng-data fillets-ng-data-cs ktuberling-data
+            echo asterisk-moh-opsound-wav singularity-music
+            ;;
+        *) echo "usage: $0 [build] [demo] [bench] [interop] [quality] [dtmf]" >&2; exit 2 ;;
     esac
 }
 
@@ -38,6 +50,11 @@ installed() {
             language=${1#asterisk-core-sounds-}
             set -- /usr/share/asterisk/sounds/"${language%-*}"_*/vm-goodbye."$form"
             [ -e "$1" ]
+            ;;
+        libspandsp-dev) [ -e /usr/include/spandsp.h ] ;;
+        # The scripts ask the package manager for their files.
+        asterisk-prompt-* | asterisk-moh-* | fillets-* | ktuberling-* | singularity-*)
+            dpkg -L "$1" >/dev/null 2>&1
             ;;
         libc6-dev) [ -e /usr/include/stdio.h ] ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;

@@ -1,6 +1,6 @@
 //! Keys in the voice band: how many of them a receiver finds, and how many that are none.
 //!
-//! A corpus of about 30,000 bursts is computed ([`corpus`]), each with what the recommendations
+//! A corpus of more than 50,000 bursts is computed ([`corpus`]), each with what the recommendations
 //! demand of a receiver, and played to the switch's own receiver and to others ([`peer`]) in the
 //! same run. With [`DtmfArgs::talk`] they also listen to recorded speech and music, in which there
 //! is nothing to be found ([`talk_off`]).
@@ -173,4 +173,63 @@ fn explain(corpus: &Corpus, class: &str) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    /// Every class of the corpus, one stream in so many. Made once: it takes a second without
+    /// optimisation.
+    static PART: LazyLock<Corpus> =
+        LazyLock::new(|| Corpus::generate(Extent::OneIn(48)).expect("codecs"));
+
+    #[test]
+    fn the_bars_hold_on_a_part_of_the_corpus() {
+        let corpus = &*PART;
+        assert!(corpus.count(Label::Detect) >= 500, "a part worth a test");
+        assert!(corpus.count(Label::Reject) >= 100, "a part worth a test");
+        let reports = ours::listen(&corpus.pcm, MILLISECOND).unwrap();
+        let missed = bars::missed(corpus, &Score::of(corpus, &reports));
+        assert!(missed.is_empty(), "{missed:#?}");
+    }
+
+    #[test]
+    fn how_sound_is_fed_changes_no_key() {
+        let pcm = &PART.pcm[..PART.pcm.len() / 4];
+        let listen = |piece| {
+            let mut reports = ours::listen(pcm, piece).unwrap();
+            reports.iter_mut().for_each(|report| report.at_ms = 0.0);
+            reports
+        };
+        let by_milliseconds = listen(MILLISECOND);
+        assert!(by_milliseconds.len() > 100);
+        for piece in [37, 160, pcm.len()] {
+            assert!(listen(piece) == by_milliseconds, "fed by {piece} samples");
+        }
+    }
+
+    #[test]
+    fn bars_that_are_missed_are_named() {
+        let corpus = &*PART;
+        let nothing = bars::missed(corpus, &Score::of(corpus, &[]));
+        assert!(nothing.iter().any(|bar| bar.starts_with("corner: 0.00 %")));
+        assert!(nothing.iter().any(|bar| bar.starts_with("report with")));
+        // One digit each 10 ms, whatever is played.
+        let babble: Vec<_> = (0..corpus.pcm.len() / 80)
+            .map(|n| Report {
+                digit: crate::wire::event::Digit::ALL[n % 16],
+                at_ms: sound::float(n) * 10.0,
+                span_ms: None,
+            })
+            .collect();
+        let babble = bars::missed(corpus, &Score::of(corpus, &babble));
+        assert!(
+            babble
+                .iter()
+                .any(|bar| bar.starts_with("all that must not"))
+        );
+    }
 }

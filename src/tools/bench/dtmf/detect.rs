@@ -59,26 +59,13 @@ const CLASSES: &[(&str, &str, bool, Fill)] = &[
     }),
     ("drift", "sender's clock off by up to 1 %", false, drift),
     ("slip", "a sample slipped each 50 ms", false, slip),
-    (
-        "loss",
-        "aim: 3 % of packets lost, concealed",
-        false,
-        |maker| lossy(maker, Codec::Pcmu),
-    ),
+    ("loss", "aim: 3 % of packets lost, concealed", false, lossy),
 ];
 
-/// Classes that need libopus.
-const OPUS_CLASSES: &[(&str, &str, bool, Fill)] = &[
-    ("Opus", "aim: 16 kbit/s", false, |maker| {
-        coded(maker, Codec::Opus16k)
-    }),
-    (
-        "Opus loss",
-        "aim: 16 kbit/s, 3 % of packets lost",
-        false,
-        |maker| lossy(maker, Codec::Opus16k),
-    ),
-];
+/// What needs libopus.
+const OPUS_CLASSES: &[(&str, &str, bool, Fill)] = &[("Opus", "aim: 16 kbit/s", false, |maker| {
+    coded(maker, Codec::Opus16k)
+})];
 
 /// Adds all classes that must be detected.
 pub(super) fn add(corpus: &mut Corpus, extent: Extent) -> Result<()> {
@@ -443,11 +430,11 @@ fn slip(maker: &mut Maker<'_>) -> Result<()> {
 }
 
 /// Long enough that what a lost packet leaves can be heard.
-fn lossy(maker: &mut Maker<'_>, codec: Codec) -> Result<()> {
+fn lossy(maker: &mut Maker<'_>) -> Result<()> {
     for dbm0 in [-6.0, -12.0, -18.0] {
         for (on_ms, off_ms) in [(80.0, 80.0), (100.0, 100.0), (160.0, 100.0)] {
             for _ in 0..6 {
-                let mut line = Line::coded(codec);
+                let mut line = Line::coded(Codec::Pcmu);
                 line.lost_permille = 30;
                 maker.all_keys(&line, &Press::new(dbm0, on_ms, off_ms))?;
             }

@@ -47,7 +47,13 @@ const SWEEPS: &[(&str, &str, &[i32], Fill)] = &[
     }),
     ("dropout", "ms", &[2, 5, 8, 10, 12, 15, 20, 25], dropout),
     ("pause", "ms", &[10, 15, 20, 25, 28, 30, 35, 40], pause),
-    ("lost packets, 100 ms", "%", &[1, 3, 5, 10, 20], lost),
+    ("lost packets, 100 ms", "%", &[0, 1, 3, 5, 10, 20], lost),
+    (
+        "lost packets, 100 ms, Opus",
+        "%",
+        &[0, 1, 3, 5, 10, 20],
+        lost_opus,
+    ),
 ];
 
 const LENGTHS_MS: [i32; 20] = [
@@ -60,6 +66,9 @@ const LEVELS: [i32; 14] = [
 ];
 const SNRS: [i32; 12] = [24, 20, 18, 15, 13, 12, 11, 10, 8, 6, 3, 0];
 const DIAL_DB: [i32; 13] = [-13, -10, -6, -3, 0, 3, 6, 8, 10, 12, 15, 18, 22];
+
+/// Per cent of the packets.
+const LOSSES: [u8; 6] = [0, 1, 3, 5, 10, 20];
 
 /// Adds all sweeps.
 pub(super) fn add(corpus: &mut Corpus) -> Result<()> {
@@ -154,13 +163,23 @@ fn pause(maker: &mut Maker<'_>, ms: f64) -> Result<()> {
 }
 
 fn lost(maker: &mut Maker<'_>, percent: f64) -> Result<()> {
-    let permille = [(1.0, 10), (3.0, 30), (5.0, 50), (10.0, 100), (20.0, 200)];
-    let mut line = Line::coded(Codec::Pcmu);
-    line.lost_permille = permille
-        .iter()
-        .find(|(p, _)| *p == percent)
-        .map_or(0, |(_, l)| *l);
-    for _ in 0..STREAMS {
+    packets(maker, percent, Codec::Pcmu)
+}
+
+/// Nothing where libopus is not built in.
+fn lost_opus(maker: &mut Maker<'_>, percent: f64) -> Result<()> {
+    if cfg!(feature = "opus") {
+        packets(maker, percent, Codec::Opus16k)
+    } else {
+        Ok(())
+    }
+}
+
+fn packets(maker: &mut Maker<'_>, percent: f64, codec: Codec) -> Result<()> {
+    let mut line = Line::coded(codec);
+    let permille = LOSSES.iter().find(|loss| f64::from(**loss) == percent);
+    line.lost_permille = permille.map_or(0, |loss| 10 * u16::from(*loss));
+    for _ in 0..2 * STREAMS {
         maker.all_keys(&line, &Press::new(-10.0, 100.0, 80.0))?;
     }
     Ok(())

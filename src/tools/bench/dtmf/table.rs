@@ -190,6 +190,11 @@ const READINGS: &[(&str, &str, Reading)] = &[
         "each press told once, %",
         Reading::Once,
     ),
+    (
+        "lost packets, 100 ms, Opus",
+        "each press told once, %",
+        Reading::Once,
+    ),
 ];
 
 fn operating_points(corpus: &Corpus, subjects: &[Subject]) -> String {
@@ -271,21 +276,30 @@ fn times(corpus: &Corpus, subjects: &[Subject]) -> String {
 
 fn talk_off<'s>(subjects: &'s [Subject]) -> String {
     let mut rows = Vec::new();
-    for (n, file) in subjects[0].talk.iter().enumerate() {
-        let counts: Vec<_> = subjects.iter().map(|s| vec![&s.talk[n]]).collect();
-        rows.push(talk_row(&file.name, &counts));
-    }
-    for (kind, name) in [
-        (Kind::Speech, "**all speech**"),
-        (Kind::Music, "**all music**"),
-    ] {
-        let of = |subject: &'s Subject| subject.talk.iter().filter(move |c| c.kind == kind);
-        let counts: Vec<Vec<_>> = subjects.iter().map(|s| of(s).collect()).collect();
-        if !counts[0].is_empty() {
-            rows.push(talk_row(name, &counts));
+    for (kind, name) in [(Kind::Speech, "speech"), (Kind::Music, "music")] {
+        let all = subjects.iter().flat_map(|subject| &subject.talk);
+        let mut speeds: Vec<_> = all.filter(|c| c.kind == kind).map(|c| c.speed()).collect();
+        speeds.sort_unstable();
+        speeds.dedup();
+        let of = |subject: &'s Subject, speed: Option<&str>| {
+            let counts = subject.talk.iter().filter(|c| c.kind == kind);
+            counts
+                .filter(|c| speed.is_none_or(|s| c.speed() == s))
+                .collect::<Vec<_>>()
+        };
+        let row = |name: String, speed| {
+            let counts: Vec<_> = subjects.iter().map(|s| of(s, speed)).collect();
+            talk_row(&name, &counts)
+        };
+        let each = speeds
+            .iter()
+            .map(|s| row(format!("{name} at {s} of its speed"), Some(*s)));
+        rows.extend(each);
+        if !speeds.is_empty() {
+            rows.push(row(format!("**{name}, all**"), None));
         }
     }
-    markdown(&head(&["recording", "active hours"], subjects), &rows)
+    markdown(&head(&["recordings", "active hours"], subjects), &rows)
 }
 
 /// False digits, and per active hour.

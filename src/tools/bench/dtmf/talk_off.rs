@@ -33,6 +33,13 @@ pub(super) struct Count {
     pub(super) digits: Vec<Report>,
 }
 
+impl Count {
+    /// What follows the last `-` of the name: `1.1` was played so much faster.
+    pub(super) fn speed(&self) -> &str {
+        self.name.rsplit_once('-').map_or("1.0", |(_, speed)| speed)
+    }
+}
+
 /// Samples of 20 ms.
 const FRAME: usize = 160;
 
