@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::corpus::{Class, Corpus, Extent, Label, Maker};
 use super::line::{Codec, Line};
-use super::sound::{Colour, Dropout, Press, Sine};
+use super::sound::{Colour, Dropout, Press, Sine, amplitude};
 
 /// Fills a class, see [`add`].
 type Fill = fn(&mut Maker<'_>) -> Result<()>;
@@ -325,7 +325,7 @@ fn line(maker: &mut Maker<'_>) -> Result<()> {
             }
             let mut bent = maker.quiet();
             // Four products of the third order, each 26 dB below a tone: together 23 below both.
-            let peak = 10.0_f64.powf((dbm0 - 3.14) / 20.0);
+            let peak = amplitude(dbm0);
             bent.cubic = 0.05 / (0.75 * peak * peak);
             maker.all_keys(&bent, &press)?;
             for tilt in [0.25, -0.25] {

@@ -13,6 +13,7 @@ use crate::wire::event::Digit;
 pub(super) const RATE_HZ: f64 = 8_000.0;
 
 /// Full scale of 16 bit is a sine of +3.14 dBm0 (A-law, ITU-T G.711).
+#[allow(clippy::approx_constant, reason = "decibels, not half a turn")]
 const FULL_SCALE_DBM0: f64 = 3.14;
 
 /// Low group by row, high group by column (ITU-T Q.23).
@@ -30,7 +31,7 @@ pub(super) fn frequencies_hz(digit: Digit) -> (f64, f64) {
 }
 
 /// Amplitude of a sine, full scale = 1.
-fn amplitude(dbm0: f64) -> f64 {
+pub(super) fn amplitude(dbm0: f64) -> f64 {
     10.0_f64.powf((dbm0 - FULL_SCALE_DBM0) / 20.0)
 }
 

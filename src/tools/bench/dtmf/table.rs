@@ -90,7 +90,10 @@ fn cell(tally: &Tally, label: Label) -> String {
 /// 100 is only what is 100.
 fn rounded_down(percent: f64) -> String {
     let text = format!("{:.2}", (percent * 100.0).floor() / 100.0);
-    text.strip_suffix(".00").map_or(text.clone(), str::to_owned)
+    match text.strip_suffix(".00") {
+        Some(whole) => whole.to_owned(),
+        None => text,
+    }
 }
 
 /// Part of the events at which a limit is said to lie, in per cent.
