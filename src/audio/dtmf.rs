@@ -10,11 +10,12 @@
 //! | interruption within a press | 10 ms | | Q.24 |
 //! | pause between presses | 30 ms | | Q.24 |
 //!
-//! The work is done in two steps. Every 5 ms the *screen* (`dtmf/screen.rs`) measures the eight
-//! frequencies over 20 ms, which is cheap and lets little else than keys pass. What passes three
-//! times in a row is looked at *closely* (`dtmf/close.rs`): both tones in windows of 10 ms, one
-//! every 2.5 ms, whose envelopes cross the half exactly where a tone starts and stops, so that
-//! durations, interruptions and pauses are measured and not counted in blocks.
+//! The work is done in two steps. The *screen* (`dtmf/screen.rs`) measures the eight frequencies
+//! over 20 ms, every 10 ms, and every 5 ms once there is something; it is cheap and lets little
+//! else than keys pass. What passes twice in a row is looked at *closely* (`dtmf/close.rs`): both
+//! tones in windows of 10 ms, one every 2.5 ms, whose envelopes cross the half exactly where a tone
+//! starts and stops, so that durations, interruptions and pauses are measured and not counted in
+//! blocks. What a key is and what a voice, `dtmf/judge.rs` says.
 
 mod close;
 mod frontend;

@@ -116,10 +116,10 @@ impl Track {
         AGE_MAX
     }
 
-    /// Samples in which the envelope rose to most of its full height, if that is still in sight.
+    /// Samples in which the envelope rose to half of its full height, if that is still in sight.
     pub(super) fn rise(&self, full: f32) -> Option<f32> {
         let foot = self.age(0.3 * full);
-        (foot < AGE_MAX).then(|| foot - self.age(0.6 * full))
+        (foot < AGE_MAX).then(|| foot - self.age(0.5 * full))
     }
 
     /// How far the frequency is from the nominal one in Hz, and how well the steps of the phase

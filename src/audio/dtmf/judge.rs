@@ -55,7 +55,7 @@ const LEVEL_DBM0_MIN: f32 = -42.0;
 /// High minus low, in dB.
 const TWIST_DB: std::ops::RangeInclusive<f32> = -9.6..=7.6;
 /// Amplitudes inside, relative to their median.
-const STEADY: std::ops::RangeInclusive<f32> = 0.70..=1.38;
+const STEADY: std::ops::RangeInclusive<f32> = 0.60..=1.50;
 /// How well the steps of the phase agree.
 const AGREEMENT_MIN: f32 = 0.965;
 /// What is behind the tones has changed its power by no more than this since before them.

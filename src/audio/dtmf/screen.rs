@@ -12,7 +12,7 @@ const ALONE_MIN: f32 = 0.9;
 const SQUARE_MIN: f32 = 1.2e4;
 /// The stronger tone is no more than 13 dB above the weaker one.
 const TWIST_MAX: f32 = 20.0;
-/// Square of the high tone's amplitude relative to the power, at least: 18 dB of dial tone above it.
+/// Square of the high tone's amplitude relative to the power, at least: a dial tone 18 dB above it.
 const HIGH_MIN: f32 = 0.015;
 /// The power below 575 Hz is at least this share, or it is not what hides the tones.
 const BEHIND_MIN: f32 = 0.15;

@@ -456,6 +456,7 @@ proptest! {
             let (Heard::Began(tone) | Heard::Ended(tone)) = edge;
             prop_assert!(tone.start <= tone.end && tone.level_dbm0.is_finite());
         }
-        Wary::new(rate_hz).expect("a rate").feed(&noise, &mut |span| assert!(span.start < span.end));
+        let mut wary = Wary::new(rate_hz).expect("a rate");
+        wary.feed(&noise, &mut |span| assert!(span.start < span.end));
     }
 }
