@@ -709,7 +709,11 @@ proptest! {
     /// Whatever is commanded and pressed: one SSRC, numbers without a gap, timestamps that never go
     /// back and stay with the wall clock.
     #[test]
-    fn one_clock_per_leg_whatever_is_pressed(steps in steps(), seq in any::<u16>(), at in any::<u32>()) {
+    fn one_clock_per_leg_whatever_is_pressed(
+        steps in steps(),
+        seq in any::<u16>(),
+        at in any::<u32>(),
+    ) {
         let mut run = Run { world: world(Some(8_000)), seq, timestamp: at };
         sends(&mut run.world, 8_000, Via::Relay);
         for step in &steps {

@@ -1,5 +1,5 @@
-//! `block DTMF`, `unblock DTMF`, and what offers and answers say of it: keys that the others are not
-//! to get.
+//! `block DTMF`, `unblock DTMF`, and what offers and answers say of it: keys that the others are
+//! not to get.
 
 use smallvec::SmallVec;
 
