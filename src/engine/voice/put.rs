@@ -2,32 +2,8 @@
 
 use std::f32::consts::TAU;
 
-use crate::audio::tone::FULL_SCALE_DBM0;
+use crate::audio::tone::{FULL_SCALE_DBM0, key_hz};
 use crate::wire::event::Digit;
-
-/// The low group of Q.23 and the high one, in Hz.
-const LOW_HZ: [u16; 4] = [697, 770, 852, 941];
-const HIGH_HZ: [u16; 4] = [1_209, 1_336, 1_477, 1_633];
-
-/// Where the keys are: row and column by event code.
-const PLACES: [(usize, usize); 16] = [
-    (3, 1),
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (2, 0),
-    (2, 1),
-    (2, 2),
-    (3, 0),
-    (3, 2),
-    (0, 3),
-    (1, 3),
-    (2, 3),
-    (3, 3),
-];
 
 /// Loudest and softest key that is put in the place of another, both tones together.
 const KEY_DBM0: std::ops::RangeInclusive<f32> = -25.0..=-3.0;
@@ -35,7 +11,7 @@ const KEY_DBM0: std::ops::RangeInclusive<f32> = -25.0..=-3.0;
 /// Up to two tones of one level; none: silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sound {
-    hz: [u16; 2],
+    hz: [f32; 2],
     /// Of each tone, in samples.
     amplitude: f32,
 }
@@ -44,17 +20,17 @@ impl Sound {
     /// One tone.
     pub(super) fn tone(hz: u16, dbm0: f32) -> Self {
         Self {
-            hz: [hz, 0],
+            hz: [f32::from(hz), 0.0],
             amplitude: amplitude(dbm0),
         }
     }
 
     /// A key, as loud as another one was, both tones together.
+    #[allow(clippy::cast_precision_loss, reason = "at most 1,633")]
     pub(super) fn key(digit: Digit, dbm0: f32) -> Self {
-        let (row, column) = PLACES[digit.index()];
         let dbm0 = dbm0.clamp(*KEY_DBM0.start(), *KEY_DBM0.end());
         Self {
-            hz: [LOW_HZ[row], HIGH_HZ[column]],
+            hz: key_hz(digit).map(|hz| hz as f32),
             amplitude: amplitude(dbm0 - 10.0 * 2_f32.log10()),
         }
     }
@@ -114,9 +90,9 @@ impl Put {
         };
         let mut sum = 0.0;
         for (phase, hz) in self.phase.iter_mut().zip(self.sound.hz) {
-            if hz > 0 {
+            if hz > 0.0 {
                 sum += (TAU * *phase).sin();
-                *phase = (*phase + f32::from(hz) / self.rate_hz).fract();
+                *phase = (*phase + hz / self.rate_hz).fract();
             }
         }
         let gain = self.level as f32 / self.ramp.max(1) as f32;
