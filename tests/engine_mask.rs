@@ -5,6 +5,8 @@
     reason = "test data is built from small counts"
 )]
 
+#[path = "engine_mask/attacks.rs"]
+mod attacks;
 mod engine_support;
 #[path = "engine_mask/presses.rs"]
 mod presses;

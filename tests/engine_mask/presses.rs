@@ -16,11 +16,11 @@ use crosspoint::wire::event::Digit;
 
 use super::engine_support::{self, A, B, Sent, World, rtp};
 
-const C: StreamIx = StreamIx(2);
-const EAR: StreamIx = StreamIx(3);
-const EVENT_PT: u8 = 101;
-const LOW_HZ: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
-const HIGH_HZ: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
+pub(crate) const C: StreamIx = StreamIx(2);
+pub(crate) const EAR: StreamIx = StreamIx(3);
+pub(crate) const EVENT_PT: u8 = 101;
+pub(crate) const LOW_HZ: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+pub(crate) const HIGH_HZ: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 const KEYS: [u8; 16] = *b"123A456B789C*0#D";
 
 /// Samples around a press within which nothing is said of the speech: a ramp, and what a suspicion
@@ -169,7 +169,7 @@ impl Speaker {
     }
 }
 
-fn voice(pt: u8) -> Box<Voice> {
+pub(crate) fn voice(pt: u8) -> Box<Voice> {
     let kind = if pt == 0 {
         CodecKind::Pcmu
     } else {
@@ -192,12 +192,12 @@ fn voice(pt: u8) -> Box<Voice> {
 
 /// Who hears A besides the one who listens.
 #[derive(Clone, Copy, PartialEq)]
-enum Scene {
+pub(crate) enum Scene {
     Relay,
     Bridge,
 }
 
-fn world(scene: Scene, pt: u8) -> World {
+pub(crate) fn world(scene: Scene, pt: u8) -> World {
     let mut world = World::two_party(Privacy::Transparent);
     let types = [super::kind(pt, false), super::kind(EVENT_PT, true)];
     for ix in [C, EAR] {
@@ -214,19 +214,24 @@ fn world(scene: Scene, pt: u8) -> World {
         types: types.into_iter().collect(),
     })));
     if scene == Scene::Bridge {
-        let members = [A, B, C].map(|stream| Member {
-            stream,
-            talks: true,
-            listens: true,
-            gain: Gain::UNITY,
-        });
-        let config = BridgeConfig {
-            members: members.to_vec(),
-            ..BridgeConfig::default()
-        };
-        world.apply(Change::Bridge(BridgeIx(0), Box::new(config)));
+        bridged(&mut world, &[A, B, C]);
     }
     world
+}
+
+/// Puts these into one bridge, and nobody else.
+pub(crate) fn bridged(world: &mut World, members: &[StreamIx]) {
+    let member = |stream: &StreamIx| Member {
+        stream: *stream,
+        talks: true,
+        listens: true,
+        gain: Gain::UNITY,
+    };
+    let config = BridgeConfig {
+        members: members.iter().map(member).collect(),
+        ..BridgeConfig::default()
+    };
+    world.apply(Change::Bridge(BridgeIx(0), Box::new(config)));
 }
 
 /// A says its script; one packet in `loses` is lost.
@@ -308,7 +313,7 @@ fn assert_numbers(sent: &[(u64, Sent)]) {
 }
 
 /// Keys by our detector.
-fn detected(pcm: &[i16]) -> Vec<u8> {
+pub(crate) fn detected(pcm: &[i16]) -> Vec<u8> {
     let mut keys = Vec::new();
     let mut detector = Detector::new(8_000).expect("a rate");
     detector.feed(pcm, &mut |heard| {
@@ -321,7 +326,7 @@ fn detected(pcm: &[i16]) -> Vec<u8> {
 
 /// Keys as most detectors in the field find them: the energy at eight frequencies in blocks of 102
 /// samples, the strongest of each group, two blocks that agree.
-fn detected_in_blocks(pcm: &[i16]) -> Vec<u8> {
+pub(crate) fn detected_in_blocks(pcm: &[i16]) -> Vec<u8> {
     let (mut keys, mut last, mut reported) = (Vec::new(), None, None);
     for block in pcm.chunks_exact(102) {
         let energy: f32 = block.iter().map(|s| f32::from(*s) * f32::from(*s)).sum();
@@ -399,7 +404,7 @@ fn alike(sent: &[i16], heard: &[i16], range: std::ops::Range<usize>, delay: isiz
     pairs.filter(|(a, b)| a == b).count()
 }
 
-fn masked(mode: MaskMode) -> Change {
+pub(crate) fn masked(mode: MaskMode) -> Change {
     Change::Mask(A, Some(Box::new(Mask::of(mode))))
 }
 

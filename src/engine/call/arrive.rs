@@ -216,8 +216,13 @@ impl Call {
         if sink.keys.is_some() && kind.event | sink.flags.keyed {
             sink.yield_to_keys(packet, kind.event)?;
         }
-        if stream.flags.veiled && stream.veils(kind.pt) {
-            kind.via = Via::Decode;
+        if stream.flags.veiled {
+            if stream.veils(kind.pt) {
+                kind.via = Via::Decode;
+            } else if stream.types.listed(kind.pt).is_none() {
+                // What nobody negotiated could hold any key, and a listener may guess how.
+                return Err(DropReason::Masked);
+            }
         }
         if sink.rtp_target().is_none() {
             return Err(DropReason::NoTarget);
