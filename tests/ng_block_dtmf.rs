@@ -132,3 +132,26 @@ fn an_offer_masks_the_keys_of_its_party() {
     call.connect();
     assert_eq!(keys(&press(&mut call)), (String::new(), vec![]));
 }
+
+#[test]
+fn a_codec_that_cannot_be_decoded_beside_one_that_can_is_told() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    for (numbers, map, told) in [
+        ("0 18 101", "a=rtpmap:18 G729/8000\r\n", true),
+        ("0 8 13 101", "a=rtpmap:13 CN/8000\r\n", false),
+    ] {
+        let mut call = Call::new(&mut ng);
+        let id = format!("{}-{told}", call.id);
+        let listed = format!("RTP/AVP {numbers}\r\n{map}");
+        let sdp =
+            |party: &mut support::party::Party| party.sdp().replace("RTP/AVP 0 101\r\n", &listed);
+        let (sdp_a, sdp_b) = (sdp(&mut call.a), sdp(&mut call.b));
+        ng.ok(&offer(&id, "tag-a", &sdp_a));
+        ng.ok(&answer(&id, "tag-a", "tag-b", &sdp_b));
+        let mask = json!({"command": "block DTMF", "call-id": id, "from-tag": "tag-a",
+            "DTMF-security": "drop"});
+        let reply = ng.ok(&mask);
+        assert_eq!(reply.get("warning").is_some(), told, "{numbers}: {reply}");
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dialogue::Dialogue;
-use super::negotiate::wake;
+use super::negotiate::{is_partly_opaque, wake};
 use super::party::{LegMedia, Party};
 use super::request::Participants;
 use super::{Switch, SwitchError};
@@ -89,9 +89,9 @@ fn changes(draft: &mut Dialogue, ends: bool) -> (Vec<Change>, Vec<String>) {
         if mask.is_none() && !ends {
             continue;
         }
-        refused |= asked(party) && !decoded;
-        let streams = party.medias.iter().filter(|line| is_audio(line));
-        let streams = streams.filter_map(|line| line.stream);
+        let audio = || party.medias.iter().filter(|line| is_audio(line));
+        refused |= asked(party) && (!decoded || audio().any(is_partly_opaque));
+        let streams = audio().filter_map(|line| line.stream);
         changes.extend(streams.map(|ix| Change::Mask(ix, mask.clone().map(Box::new))));
     }
     let warnings = refused.then(|| NOT_DECODED.to_owned());

@@ -37,7 +37,7 @@ use privacy::settle_privacy;
 pub(super) use privacy::unite_privacy;
 pub(super) use publish::publish;
 use rewrite::{rewrite_line, write};
-pub(super) use voices::wake;
+pub(super) use voices::{is_partly_opaque, wake};
 
 use super::SwitchError;
 use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, SentOn};

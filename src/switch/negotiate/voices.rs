@@ -269,6 +269,20 @@ fn voice_of_line(line: &LegMedia) -> Voice {
     }
 }
 
+/// Whether a party may send its peer sound that we cannot decode.
+pub(in crate::switch) fn is_partly_opaque(line: &LegMedia) -> bool {
+    let hears = voice_of_line(line).hears;
+    let is_noise = |pt: u8| {
+        let mut numbers = line.numbers.iter();
+        numbers.any(|codec| codec.pt == pt && codec.encoding() == Encoding::ComfortNoise)
+    };
+    let mut sounds = line
+        .types
+        .iter()
+        .filter(|kind| !kind.event && !is_noise(kind.pt));
+    sounds.any(|kind| hears.iter().all(|heard| heard.pt != kind.pt))
+}
+
 /// The packet time we make where `ms` is asked for: tens, and of Opus only its frames
 /// (RFC 6716 section 2.1.4).
 fn packet_ms(ms: u16, kind: CodecKind) -> u8 {
