@@ -6,6 +6,8 @@
 mod forks;
 #[path = "interop/kamailio.rs"]
 mod kamailio;
+#[path = "interop/keys.rs"]
+mod keys;
 #[path = "interop/sipp.rs"]
 mod sipp;
 mod support;

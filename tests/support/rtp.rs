@@ -80,6 +80,15 @@ impl Script {
         self
     }
 
+    /// This sound, in µ-law and whole packets.
+    pub fn sound(mut self, octets: &[u8]) -> Self {
+        for (number, payload) in octets.chunks_exact(160).enumerate() {
+            self.push(number == 0, 0, self.timestamp, payload.to_vec());
+            self.timestamp += 160;
+        }
+        self
+    }
+
     /// Telephone-events of these codes, each followed by two packets of silence.
     pub fn digits(mut self, pt: u8, codes: &[u8]) -> Self {
         for &code in codes {
