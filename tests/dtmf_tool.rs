@@ -60,12 +60,21 @@ fn keys(lines: &[String]) -> String {
 
 /// The five fields of a line: key, start, end and report in milliseconds, source.
 fn fields(line: &str) -> (String, [i64; 3], String) {
-    let fields: Vec<&str> = line.split(' ').collect();
+    let (fields, place) = placed(line);
+    assert_eq!(place, None, "{line:?}");
+    fields
+}
+
+/// The five fields of a line, and the sixth where there is one: channel or stream.
+fn placed(line: &str) -> ((String, [i64; 3], String), Option<&str>) {
+    let mut fields: Vec<&str> = line.split(' ').collect();
+    let place = (fields.len() > 5).then(|| fields.remove(5));
     let &[key, start, end, report, source] = &fields[..] else {
         panic!("{line:?} has not five fields");
     };
     let ms = |text: &str| text.parse().expect("milliseconds");
-    (key.into(), [ms(start), ms(end), ms(report)], source.into())
+    let fields = (key.into(), [ms(start), ms(end), ms(report)], source.into());
+    (fields, place)
 }
 
 fn json(line: &str) -> serde_json::Value {

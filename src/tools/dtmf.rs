@@ -29,11 +29,28 @@ const RAW_HZ: u32 = 8_000;
 /// Bytes that tell what a file is.
 const MAGIC_LEN: usize = 12;
 
+/// Sound that is not understood, and no raw samples either: MP3, Ogg, FLAC.
+const OTHER_SOUND: [&[u8]; 3] = [b"ID3", b"OggS", b"fLaC"];
+
+/// What comes after the options in the help.
+const HELP: &str = "\
+A line per press, written as it ends: key, start, end and the position at which the press was
+declared, in ms of its stream, and how it was heard. If several channels or streams are heard, a
+sixth field says which.
+
+  crosspoint dtmf trunk.pcap
+  sox message.mp3 -t wav - | crosspoint dtmf -
+  arecord -q -t raw -f S16_LE -r 8000 | crosspoint dtmf --json -
+  tcpdump -i eth0 -w - udp | crosspoint dtmf -      (lines at the end: SIP says what is what)
+
+Exit status 1, with the reason, if there is nothing to hear.";
+
 /// `crosspoint dtmf`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct DtmfArgs {
-    /// A WAV file, a capture (pcap or pcapng), or - for raw samples on standard input: 16 bit,
-    /// little-endian, 8 kHz, one channel
+    /// A WAV file or a capture (pcap or pcapng); - for one of these on standard input, or raw
+    /// samples: 16 bit, little-endian, 8 kHz, one channel
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// One JSON object per press, with level, twist, confidence and where it was heard
@@ -79,9 +96,11 @@ pub struct AudioPt {
 pub fn run(args: &DtmfArgs) -> Result<()> {
     let mut printer = Printer::new(args.json);
     let heard = if args.file.as_os_str() == "-" {
-        raw(io::stdin().lock(), args, &mut printer).context("standard input")
+        listen(io::stdin().lock(), true, args, &mut printer).context("standard input")
     } else {
-        file(args, &mut printer).with_context(|| args.file.display().to_string())
+        open(&args.file)
+            .and_then(|file| listen(io::BufReader::new(file), false, args, &mut printer))
+            .with_context(|| args.file.display().to_string())
     };
     match heard {
         // The reader of our lines has seen enough.
@@ -94,32 +113,43 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.is::<line::ReaderGone>() || error.chain().any(|cause| cause.is::<line::ReaderGone>())
 }
 
-fn file(args: &DtmfArgs, printer: &mut Printer) -> Result<()> {
-    let mut file = open(&args.file)?;
+/// Hears whatever this is; samples without a header are only taken from a pipe.
+fn listen(
+    mut input: impl Read,
+    is_pipe: bool,
+    args: &DtmfArgs,
+    printer: &mut Printer,
+) -> Result<()> {
     let mut magic = Vec::new();
-    let head = file.by_ref().take(MAGIC_LEN as u64);
-    io::BufReader::new(head).read_to_end(&mut magic)?;
-    ensure!(!magic.is_empty(), "the file is empty");
+    input
+        .by_ref()
+        .take(MAGIC_LEN as u64)
+        .read_to_end(&mut magic)?;
+    ensure!(is_pipe || !magic.is_empty(), "the file is empty");
     if capture::is_capture(&magic) {
         refuse_channel(args)?;
         let mut bytes = magic;
-        file.take(CAPTURE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        input.take(CAPTURE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         let most = CAPTURE_BYTES_MAX;
         ensure!(bytes.len() as u64 <= most, "larger than {} MiB", most >> 20);
         return capture::listen(&bytes, args, printer);
     }
+    let is_raw = is_pipe && !OTHER_SOUND.iter().any(|other| magic.starts_with(other));
     ensure!(
-        wav::is_wav(&magic),
-        "neither WAV nor a capture (begins with \"{}\"); raw samples go to standard input of \
+        is_raw || wav::is_wav(&magic),
+        "neither WAV nor a capture (begins with \"{}\"); other sound becomes WAV by \
+         `sox FILE out.wav` or `ffmpeg -i FILE out.wav`, raw samples go to standard input of \
          `crosspoint dtmf -`",
         magic.escape_ascii()
     );
-    let rest = io::BufReader::new(file);
-    sound(
-        &mut Wav::open(io::Cursor::new(magic).chain(rest))?,
-        args,
-        printer,
-    )
+    let is_wav = wav::is_wav(&magic);
+    let input = io::Cursor::new(magic).chain(input);
+    let mut sound = if is_wav {
+        Wav::open(input)?
+    } else {
+        Wav::raw(input, RAW_HZ)
+    };
+    hear(&mut sound, args, printer)
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -136,12 +166,8 @@ fn refuse_channel(args: &DtmfArgs) -> Result<()> {
     Ok(())
 }
 
-fn raw(input: impl Read, args: &DtmfArgs, printer: &mut Printer) -> Result<()> {
-    sound(&mut Wav::raw(input, RAW_HZ), args, printer)
-}
-
 /// Hears samples frame by frame, each channel with an ear of its own.
-fn sound(wav: &mut Wav<impl Read>, args: &DtmfArgs, printer: &mut Printer) -> Result<()> {
+fn hear(wav: &mut Wav<impl Read>, args: &DtmfArgs, printer: &mut Printer) -> Result<()> {
     let channels = wav.channels();
     if let Some(channel) = args.channel {
         ensure!(
@@ -154,6 +180,9 @@ fn sound(wav: &mut Wav<impl Read>, args: &DtmfArgs, printer: &mut Printer) -> Re
         .filter(listened)
         .map(|at| Ok((at, Ear::new(wav.rate_hz(), 0)?)))
         .collect::<Result<Vec<_>>>()?;
+    if ears.len() > 1 {
+        printer.name_places();
+    }
     let frame = u64::from(wav.rate_hz()) * u64::from(args.frame_ms) / 1_000;
     let frame = usize::try_from(frame.max(1))?;
     let mut samples = vec![Vec::with_capacity(frame); channels];

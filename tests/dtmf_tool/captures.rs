@@ -3,7 +3,7 @@
 use crosspoint::audio::g711::{linear_to_alaw, linear_to_ulaw};
 
 use super::made::{Rtp, datagram, pcap, pcapng, press, silence, spoken, stream};
-use super::{Duration, Instant, error, fields, json, keys, lines, made, over};
+use super::{Duration, Instant, error, fields, json, keys, lines, made, over, placed};
 
 /// Two keys with speech before them and between them.
 fn call(pt: u8, clock_hz: u32) -> Vec<Rtp> {
@@ -253,7 +253,38 @@ fn streams_are_kept_apart() {
         ));
     }
     frames.sort_by_key(|(at_ms, _)| *at_ms);
-    assert_eq!(keys(&lines(&over("both.pcap", &pcap(&frames), &[]))), "55#");
+    let lines = lines(&over("both.pcap", &pcap(&frames), &[]));
+    assert_eq!(keys(&lines), "55#");
+    let mut places: Vec<_> = lines.iter().filter_map(|line| placed(line).1).collect();
+    places.sort_unstable();
+    let (there, back) = (
+        "192.0.2.1:4000>192.0.2.2:5000",
+        "192.0.2.1:5000>192.0.2.2:4000",
+    );
+    assert_eq!(places, [there, there, back]);
+}
+
+#[test]
+fn what_sipp_sends_is_keys_and_what_it_sends_between_them_is_not() {
+    // Some of its packets have the reserved bit set, and others of a further type are all zero.
+    let mut packets = press(200, 20, 96, 9, 8_000);
+    packets[1].payload[1] |= 0x40;
+    let like = packets[0].clone();
+    packets.extend((0..10).map(|n| Rtp {
+        at_ms: 400 + 20 * n,
+        seq: 40 + n as u16,
+        timestamp: 8_000 + 20 * n as u32,
+        pt: 97,
+        payload: vec![0; 4],
+        ..like.clone()
+    }));
+    let output = over("sipp.pcap", &pcap(&stream(&packets)), &[]);
+    assert_eq!(keys(&lines(&output)), "9");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "crosspoint: not heard, for nothing says what it is: payload type 97 of \
+         192.0.2.1:4000>192.0.2.2:5000, 10 packets; --pt or --audio-pt can\n"
+    );
 }
 
 #[test]

@@ -63,6 +63,18 @@ fn channels_are_heard_apart_or_one_alone() {
     assert_eq!(of(&[]), "#*12");
     assert_eq!(of(&["--channel", "1"]), "12");
     assert_eq!(of(&["--channel", "2"]), "#*");
+    for line in lines(&over("stereo.wav", &file, &[])) {
+        let ((key, ..), place) = placed(&line);
+        let channel = if "12".contains(&key) {
+            "channel-1"
+        } else {
+            "channel-2"
+        };
+        assert_eq!(place, Some(channel), "{line}");
+    }
+    for line in lines(&over("stereo.wav", &file, &["--channel", "1"])) {
+        fields(&line);
+    }
     for line in lines(&over("stereo.wav", &file, &["--json"])) {
         let line = json(&line);
         let channel = if "12".contains(line["digit"].as_str().unwrap()) {
@@ -237,6 +249,35 @@ fn standard_input_without_samples_is_refused() {
         .unwrap();
     assert_eq!(errors, "crosspoint: standard input: holds no samples\n");
     assert_eq!(running.0.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn standard_input_may_be_a_file_too() {
+    let of = |bytes: &[u8]| {
+        let mut running = Running::start(&[]);
+        let mut input = running.0.stdin.take().unwrap();
+        // One that is refused stops reading.
+        let _ = input.write_all(bytes);
+        drop(input);
+        let mut said = [String::new(), String::new()];
+        let (out, errors) = (running.0.stdout.take(), running.0.stderr.take());
+        out.unwrap().read_to_string(&mut said[0]).unwrap();
+        errors.unwrap().read_to_string(&mut said[1]).unwrap();
+        said
+    };
+    let pcm = made::dialled(44_100, "5#");
+    let [told, _] = of(&made::wav(44_100, 1, 16, &[&pcm]));
+    assert_eq!(
+        keys(&told.lines().map(Into::into).collect::<Vec<_>>()),
+        "5#"
+    );
+    let packets = made::press(0, 1, 101, 7, 8_000);
+    let [told, _] = of(&made::pcap(&made::stream(&packets)));
+    assert!(told.starts_with("7 "), "{told}");
+    for magic in ["ID3", "OggS", "fLaC"] {
+        let [_, errors] = of(&[magic.as_bytes(), &[0; 4_000]].concat());
+        assert!(errors.contains("neither WAV nor a capture"), "{errors}");
+    }
 }
 
 #[test]

@@ -31,6 +31,9 @@ const SOURCES_MAX: usize = 256;
 /// Fewer packets of a source are noise that looks like audio.
 const AUDIO_PACKETS_MIN: usize = 5;
 
+/// Most payload types that are said to be unknown.
+const NOTES_MAX: usize = 16;
+
 /// One RTP packet as it came.
 struct Packet<'a> {
     at_us: u64,
@@ -68,7 +71,13 @@ pub(super) fn listen(file: &[u8], args: &DtmfArgs, printer: &mut Printer) -> Res
         shape::recognise(flow);
         lines.extend(flow_lines(flow, began_us)?);
     }
+    note_unknown(&flows);
     lines.sort_by_key(|(declared_us, _)| *declared_us);
+    let mut places = lines.iter().filter_map(|(_, line)| line.stream);
+    let first = places.next();
+    if first.is_some_and(|first| places.any(|place| !place.is_beside(&first))) {
+        printer.name_places();
+    }
     for (_, line) in &lines {
         printer.print(line)?;
     }
@@ -117,6 +126,33 @@ fn find<'a>(file: &'a [u8], args: &DtmfArgs) -> Result<(Vec<Flow<'a>>, u64)> {
         }
     }
     Ok((flows, began_us))
+}
+
+/// Says what was not listened to because nothing says what it is: keys may be in it.
+fn note_unknown(flows: &[Flow<'_>]) {
+    let mut noted = 0;
+    for flow in flows {
+        let mut counts = [0_usize; 128];
+        for packet in flow
+            .packets
+            .iter()
+            .filter(|packet| packet.meaning.is_none())
+        {
+            if let Some(count) = counts.get_mut(usize::from(packet.header.pt)) {
+                *count += 1;
+            }
+        }
+        for (pt, count) in counts.iter().enumerate() {
+            if *count >= AUDIO_PACKETS_MIN && noted < NOTES_MAX {
+                noted += 1;
+                eprintln!(
+                    "crosspoint: not heard, for nothing says what it is: payload type {pt} of \
+                     {}>{}, {count} packets; --pt or --audio-pt can",
+                    flow.from, flow.to
+                );
+            }
+        }
+    }
 }
 
 fn rtp<'a>(datagram: &Datagram<'a>) -> Option<Packet<'a>> {

@@ -41,10 +41,18 @@ pub(super) struct Place {
     pub(super) offset_us: u64,
 }
 
+impl Place {
+    /// Whether both are between the same addresses.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        (self.from, self.to) == (other.from, other.to)
+    }
+}
+
 /// Prints presses.
 #[derive(Debug)]
 pub(super) struct Printer {
     json: bool,
+    names_places: bool,
 }
 
 /// Nobody reads standard output any more.
@@ -82,12 +90,23 @@ struct Stream {
 
 impl Printer {
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            names_places: false,
+        }
+    }
+
+    /// Several channels or streams are heard: lines of text say which, too.
+    pub(super) fn name_places(&mut self) {
+        self.names_places = true;
     }
 
     /// Prints one line, at once.
     pub(super) fn print(&mut self, line: &Line) -> Result<()> {
-        let text = if self.json { line.json()? } else { line.text() };
+        let mut text = if self.json { line.json()? } else { line.text() };
+        if self.names_places && !self.json {
+            text += &line.place();
+        }
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
@@ -102,6 +121,15 @@ impl Line {
         let (start, end, report) = (ms(self.start_us), ms(self.end_us), ms(self.report_us));
         let (name, source) = (name(self.code), self.source.label());
         format!("{name} {start} {end} {report} {source}")
+    }
+
+    /// One field more, with the space before it.
+    fn place(&self) -> String {
+        match (self.channel, self.stream) {
+            (Some(channel), _) => format!(" channel-{channel}"),
+            (None, Some(Place { from, to, .. })) => format!(" {from}>{to}"),
+            (None, None) => String::new(),
+        }
     }
 
     fn json(&self) -> Result<String> {
@@ -170,7 +198,10 @@ mod tests {
             stream: None,
             also_in_band: false,
         };
-        assert_eq!(line.text(), "# 1000 1101 1040 in-band");
+        assert_eq!(
+            line.text() + &line.place(),
+            "# 1000 1101 1040 in-band channel-2"
+        );
         assert_eq!(
             line.json().unwrap(),
             r##"{"digit":"#","event":11,"source":"in-band","start_ms":1000.4,"end_ms":1100.5,"##

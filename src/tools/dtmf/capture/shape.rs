@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Flow;
+use super::{Flow, Packet};
 use crate::tools::dtmf::sdp::Meaning;
 use crate::wire::event::{EVENT_LEN, EventCode, TelephoneEvent};
 
@@ -13,13 +13,15 @@ const LEN_MAX: usize = 4 * EVENT_LEN;
 const CLOCKS_HZ: [u32; 4] = [8_000, 16_000, 32_000, 48_000];
 
 /// Gives a meaning to the payload types of a flow that have none, where all of their payloads are
-/// telephone-events by their look.
+/// telephone-events by their look, and one of them grows or ends as events do.
 pub(super) fn recognise(flow: &mut Flow<'_>) {
     for pt in 0..128 {
-        let unknown =
-            |packet: &&super::Packet<'_>| packet.header.pt == pt && packet.meaning.is_none();
+        let unknown = |packet: &&Packet<'_>| packet.header.pt == pt && packet.meaning.is_none();
         let of_type: Vec<_> = flow.packets.iter().filter(unknown).collect();
         if of_type.is_empty() || !of_type.iter().all(|packet| is_event(packet.payload)) {
+            continue;
+        }
+        if !behaves(&of_type) {
             continue;
         }
         let told = of_type.iter().filter_map(|packet| {
@@ -36,14 +38,28 @@ pub(super) fn recognise(flow: &mut Flow<'_>) {
     }
 }
 
-/// Keys or the flash only, with the reserved bit unset.
+/// Keys or the flash only. The reserved bit says nothing: SIPp sets it in some packets.
 fn is_event(payload: &[u8]) -> bool {
     let whole = payload.len().is_multiple_of(EVENT_LEN);
     whole
         && (EVENT_LEN..=LEN_MAX).contains(&payload.len())
         && payload
             .chunks_exact(EVENT_LEN)
-            .all(|event| event[0] <= EventCode::FLASH.0 && event[1] & 0b0100_0000 == 0)
+            .all(|event| event[0] <= EventCode::FLASH.0)
+}
+
+/// Whether an event ends after some time, or lasts longer from one packet to the next. What SIPp
+/// sends between keys looks like a key as well, but has no length.
+fn behaves(packets: &[&Packet<'_>]) -> bool {
+    let mut longest = HashMap::new();
+    packets.iter().any(|packet| {
+        let key = (packet.header.ssrc, packet.header.timestamp.0);
+        TelephoneEvent::parse(packet.payload).is_some_and(|event| {
+            let before = longest.insert(key, event.duration);
+            event.duration > 0
+                && (event.end || before.is_some_and(|before| before < event.duration))
+        })
+    })
 }
 
 /// The clock by which durations grow as time passes; 8 kHz where nothing grows.
