@@ -46,10 +46,24 @@ pub(in crate::engine) struct Sound {
     pub(in crate::engine) code: EventCode,
     pub(in crate::engine) source: DigitSource,
     pub(in crate::engine) began_us: u64,
+    /// The same as its source dates it, which names it when it ends.
+    pub(in crate::engine) said_us: u64,
     /// `began_us` is by the sender's clock, and not by when it arrived.
     pub(in crate::engine) is_exact: bool,
     pub(in crate::engine) level: Option<i8>,
     pub(in crate::engine) confidence: u8,
+}
+
+/// The end of a press as one source hears it.
+pub(in crate::engine) struct End {
+    pub(in crate::engine) code: EventCode,
+    pub(in crate::engine) source: DigitSource,
+    /// As at its beginning; `None`: of that key the latest.
+    pub(in crate::engine) said_us: Option<u64>,
+    /// By the source's dates.
+    pub(in crate::engine) ended_us: u64,
+    /// So long an event may still claim a tone.
+    pub(in crate::engine) claim_us: u64,
 }
 
 /// What both sources said, as one.
@@ -80,6 +94,9 @@ struct Record {
     confidence: u8,
     began_us: u64,
     ended_us: u64,
+    /// When its event began, as its receiver said, and what to add to that source's dates.
+    said_us: u64,
+    shift_us: i64,
     event: By,
     tone: By,
     /// Its tone has ended, which is told then, unless an event claims it before.
@@ -125,21 +142,20 @@ impl Merge {
             record.event = By::Lasts;
             record.tell_at_us = None;
             record.confidence = record.confidence.max(sound.confidence);
+            (record.said_us, record.shift_us) = (sound.said_us, sound.shift_us());
         } else {
             record.tone = By::Lasts;
         }
     }
 
-    /// A source hears it no more; `claim_us`: so long an event may still claim a tone.
-    pub(in crate::engine) fn ended(
-        &mut self,
-        now_us: u64,
-        source: DigitSource,
-        code: EventCode,
-        ended_us: u64,
-        claim_us: u64,
-    ) {
-        let lasts = |record: &Record| record.code == code && *record.by(source) == By::Lasts;
+    /// A source hears it no more.
+    pub(in crate::engine) fn ended(&mut self, now_us: u64, end: &End) {
+        let source = end.source;
+        // An event that was overtaken comes and goes while another of the same key may be open.
+        let lasts = |record: &Record| {
+            let is_this = end.said_us.is_none_or(|said_us| said_us == record.said_us);
+            record.code == end.code && *record.by(source) == By::Lasts && is_this
+        };
         let Some(at) = self.latest(lasts) else {
             return;
         };
@@ -151,10 +167,15 @@ impl Merge {
             return; // the event says how long it was
         }
         if !record.told {
+            let shift_us = match source {
+                DigitSource::TelephoneEvent => record.shift_us,
+                DigitSource::InBand => 0,
+            };
+            let ended_us = end.ended_us.saturating_add_signed(shift_us);
             record.ended_us = ended_us.max(record.began_us);
         }
-        if source == DigitSource::InBand && claim_us > 0 {
-            record.tell_at_us = Some(now_us.saturating_add(claim_us));
+        if source == DigitSource::InBand && end.claim_us > 0 {
+            record.tell_at_us = Some(now_us.saturating_add(end.claim_us));
         } else {
             self.finish(now_us, at);
         }
@@ -249,10 +270,7 @@ impl Merge {
             return;
         }
         // What came before it is told before it.
-        self.finish_where(now_us, |record| {
-            let same = record.code == sound.code && *record.by(sound.source) == By::Lasts;
-            same || record.tell_at_us.is_some()
-        });
+        self.finish_where(now_us, |record| record.tell_at_us.is_some());
         let by = |source| match sound.source == source {
             true => By::Lasts,
             false => By::Unheard,
@@ -265,6 +283,8 @@ impl Merge {
             confidence: sound.confidence,
             began_us: sound.began_us.min(now_us),
             ended_us: sound.began_us.min(now_us),
+            said_us: sound.said_us,
+            shift_us: sound.shift_us(),
             event: by(DigitSource::TelephoneEvent),
             tone: by(DigitSource::InBand),
             tell_at_us: None,
@@ -324,6 +344,13 @@ impl Merge {
     }
 }
 
+impl Sound {
+    /// What to add to the dates of its source.
+    fn shift_us(&self) -> i64 {
+        self.began_us.cast_signed() - self.said_us.cast_signed()
+    }
+}
+
 impl Record {
     fn by(&self, source: DigitSource) -> &By {
         match source {
@@ -376,6 +403,7 @@ mod tests {
                 code: EventCode(code),
                 source,
                 began_us: at_ms * MS,
+                said_us: at_ms * MS,
                 is_exact: false,
                 level: None,
                 confidence: 90,
@@ -386,10 +414,27 @@ mod tests {
         }
 
         fn ended(&mut self, now_ms: u64, source: DigitSource, code: u8, at_ms: u64) -> &mut Self {
+            self.ended_of(now_ms, source, code, None, at_ms)
+        }
+
+        /// The end of the press that began at `began_ms`.
+        fn ended_of(
+            &mut self,
+            now_ms: u64,
+            source: DigitSource,
+            code: u8,
+            began_ms: Option<u64>,
+            at_ms: u64,
+        ) -> &mut Self {
             self.0.timeout(now_ms * MS);
-            let code = EventCode(code);
-            self.0
-                .ended(now_ms * MS, source, code, at_ms * MS, CLAIM_US);
+            let end = End {
+                code: EventCode(code),
+                source,
+                said_us: began_ms.map(|ms| ms * MS),
+                ended_us: at_ms * MS,
+                claim_us: CLAIM_US,
+            };
+            self.0.ended(now_ms * MS, &end);
             self
         }
 
@@ -468,6 +513,24 @@ mod tests {
             heard.ended(from + 60, TONE, 5, from + 40);
         }
         assert_eq!(heard.presses(1_000).len(), 2);
+    }
+
+    #[test]
+    fn a_press_that_was_overtaken_ends_alone() {
+        // The second press of a key lasts when the first comes, beginning and end at once.
+        let mut heard = Heard::new();
+        heard.began(210, EVENT, 5, 200).began(240, EVENT, 5, 180);
+        heard.ended_of(240, EVENT, 5, Some(180), 240);
+        heard.ended_of(400, EVENT, 5, Some(200), 390);
+        let expected = [(1, 5, 60, EVENT), (0, 5, 190, EVENT)];
+        assert_eq!(heard.presses(1_000), expected);
+        // Both are said to have begun at the same time: what ends first came last.
+        let mut heard = Heard::new();
+        heard.began(210, EVENT, 5, 200).began(240, EVENT, 5, 200);
+        heard.ended_of(240, EVENT, 5, Some(200), 240);
+        heard.ended_of(400, EVENT, 5, Some(200), 390);
+        let expected = [(1, 5, 40, EVENT), (0, 5, 190, EVENT)];
+        assert_eq!(heard.presses(1_000), expected);
     }
 
     #[test]

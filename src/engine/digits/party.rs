@@ -1,7 +1,7 @@
 //! The keys of one party: what listens, and what it says as one stream of presses.
 
 use super::hearing::{Audio, Hearing, ToneEdge};
-use super::merge::{CLAIM_US, Merge, Sound, Told};
+use super::merge::{CLAIM_US, End, Merge, Sound, Told};
 use super::{DigitSource, DigitsConfig, EventEdge, EventPacket, EventReceiver};
 use crate::engine::time::Micros;
 
@@ -17,8 +17,6 @@ pub(in crate::engine) struct Digits {
     merge: Merge,
     /// The party has a payload type for events, so that one may follow its tone.
     has_events: bool,
-    /// How much before its arrival the event that lasts began, by its sender's clock.
-    shift_us: i64,
 }
 
 impl Digits {
@@ -29,7 +27,6 @@ impl Digits {
             hearing: config.in_band.then(|| Box::new(Hearing::new())),
             merge: Merge::new(),
             has_events: false,
-            shift_us: 0,
         }
     }
 
@@ -74,8 +71,8 @@ impl Digits {
             .hearing
             .as_ref()
             .and_then(|hearing| hearing.time_of(packet.ssrc, packet.timestamp, packet.clock_hz));
-        let (merge, shift_us) = (&mut self.merge, &mut self.shift_us);
-        let mut tell = |edge| take_event(merge, now, edge, dated_us, shift_us);
+        let merge = &mut self.merge;
+        let mut tell = |edge| take_event(merge, now, edge, dated_us);
         self.receiver.packet(now.0, packet, &mut tell);
     }
 
@@ -83,8 +80,8 @@ impl Digits {
     pub(in crate::engine) fn media(&mut self, now: Micros, audio: &Audio<'_>, has_events: bool) {
         self.has_events = has_events;
         if self.config.telephone_events {
-            let (merge, shift_us) = (&mut self.merge, &mut self.shift_us);
-            let mut tell = |edge| take_event(merge, now, edge, None, shift_us);
+            let merge = &mut self.merge;
+            let mut tell = |edge| take_event(merge, now, edge, None);
             let (ssrc, seq, timestamp) = (audio.ssrc, audio.seq, audio.timestamp);
             self.receiver.media(now.0, ssrc, seq, timestamp, &mut tell);
         }
@@ -111,8 +108,8 @@ impl Digits {
     /// What is due by now.
     pub(in crate::engine) fn timeout(&mut self, now: Micros) {
         let claim_us = self.claim_us();
-        let (merge, shift_us) = (&mut self.merge, &mut self.shift_us);
-        let mut tell = |edge| take_event(merge, now, edge, None, shift_us);
+        let merge = &mut self.merge;
+        let mut tell = |edge| take_event(merge, now, edge, None);
         self.receiver.timeout(now.0, &mut tell);
         if let Some(hearing) = &mut self.hearing {
             let mut tell = |edge| take_tone(merge, now, edge, claim_us);
@@ -151,13 +148,7 @@ impl Digits {
 
 /// What the receiver of telephone-events heard; `dated_us`: when the event began by its sender's
 /// clock, where that is known.
-fn take_event(
-    merge: &mut Merge,
-    now: Micros,
-    edge: EventEdge,
-    dated_us: Option<u64>,
-    shift_us: &mut i64,
-) {
+fn take_event(merge: &mut Merge, now: Micros, edge: EventEdge, dated_us: Option<u64>) {
     let source = DigitSource::TelephoneEvent;
     match edge {
         EventEdge::Began {
@@ -166,11 +157,11 @@ fn take_event(
             began_us,
         } => {
             let dated_us = dated_us.filter(|at| at.abs_diff(began_us) <= DATED_US_MAX);
-            *shift_us = dated_us.map_or(0, |at| at.cast_signed() - began_us.cast_signed());
             let sound = Sound {
                 code,
                 source,
                 began_us: dated_us.unwrap_or(began_us),
+                said_us: began_us,
                 is_exact: dated_us.is_some(),
                 level: level_of(volume),
                 confidence: 100,
@@ -183,9 +174,14 @@ fn take_event(
             duration_us,
             ..
         } => {
-            let ended_us = began_us.saturating_add(duration_us);
-            let ended_us = ended_us.saturating_add_signed(*shift_us);
-            merge.ended(now.0, source, code, ended_us, 0);
+            let end = End {
+                code,
+                source,
+                said_us: Some(began_us),
+                ended_us: began_us.saturating_add(duration_us),
+                claim_us: 0,
+            };
+            merge.ended(now.0, &end);
         }
     }
 }
@@ -204,6 +200,7 @@ fn take_tone(merge: &mut Merge, now: Micros, edge: ToneEdge, claim_us: u64) {
                 code,
                 source,
                 began_us,
+                said_us: began_us,
                 is_exact: true,
                 level: Some(whole(level_dbm0)),
                 confidence,
@@ -211,7 +208,14 @@ fn take_tone(merge: &mut Merge, now: Micros, edge: ToneEdge, claim_us: u64) {
             merge.began(now.0, &sound);
         }
         ToneEdge::Ended { code, ended_us } => {
-            merge.ended(now.0, source, code, ended_us, claim_us);
+            let end = End {
+                code,
+                source,
+                said_us: None,
+                ended_us,
+                claim_us,
+            };
+            merge.ended(now.0, &end);
         }
     }
 }
