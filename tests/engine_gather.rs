@@ -482,6 +482,30 @@ fn it_is_cancelled_by_name_by_another_one_and_by_a_merge() {
 }
 
 #[test]
+fn a_merge_that_cancels_more_gatherings_than_events_are_kept_loses_no_result() {
+    let mut first = world();
+    let mut second = World::at(first.start, Timers::default());
+    let parties = EVENTS_MAX as u16 + 1;
+    for n in 0..parties {
+        let asked = GatherConfig {
+            id: GatherId(n.into()),
+            stream: join(&mut second, 20),
+            ..config([None])
+        };
+        gather(&mut second, asked);
+    }
+    let (now, call) = (first.now, &mut first.call);
+    call.absorb(now, &mut second.call, StreamIx(1), 1).unwrap();
+    first.drain();
+    let told = ended(&mut first);
+    let told = told
+        .iter()
+        .map(|(_, ix, gathered)| (ix.0, gathered.id, gathered.end));
+    let all = (0..parties).map(|n| (n + 1, GatherId(n.into()), GatherEnd::Cancelled));
+    assert!(told.eq(all), "each of {parties} once, in order");
+}
+
+#[test]
 fn a_prompt_that_others_stop_is_over() {
     let mut world = world();
     gather(&mut world, config([Some(clip(5_000, 9_000))]));

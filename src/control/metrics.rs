@@ -222,7 +222,7 @@ impl Scrape {
         let switch = self.0.switch();
         type Pick = fn(&WorkerCounters) -> &Counter;
         let sum = |pick: Pick| switch.worker_counters().map(|w| pick(w).get()).sum::<u64>();
-        let counters: [(&str, &str, Pick); 15] = [
+        let counters: [(&str, &str, Pick); 16] = [
             ("packets_in", "Datagrams received", |w| &w.packets_in),
             ("packets_out", "Datagrams sent", |w| &w.packets_out),
             ("bytes_in", "UDP payload bytes received", |w| &w.bytes_in),
@@ -230,6 +230,11 @@ impl Scrape {
             ("events_lost", "Events nobody took in time", |w| {
                 &w.events_lost
             }),
+            (
+                "presses_ignored",
+                "Key presses that were more than anybody can press",
+                |w| &w.presses_ignored,
+            ),
             ("send_full", "Datagrams a full network queue refused", |w| {
                 &w.send_full
             }),

@@ -426,8 +426,8 @@ pub enum Output {
         /// The only source and destination.
         peer: Option<SocketAddr>,
     },
-    /// Something happened that others wait for. At most [`EVENTS_MAX`] come of one mutation; what
-    /// is more is missing in [`Event::seq`].
+    /// Something happened that others wait for. At most [`EVENTS_MAX`] and [`EVENTS_UNTOLD_MAX`]
+    /// come of one mutation; what is more is missing in [`Event::seq`].
     Event(Event),
     /// A timer ended the call; the owner removes it.
     Ended(EndReason),
@@ -583,6 +583,10 @@ pub struct SourceReport {
 
 /// Most events a call keeps for `why`.
 pub const EVENTS_MAX: usize = 32;
+
+/// Most events that others wait for and that wait to be told besides those: one for each stream,
+/// as a gathering of each may end at once.
+pub const EVENTS_UNTOLD_MAX: usize = STREAMS_MAX;
 
 /// Something that happened to a call's media, for its timeline.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,12 @@
 //! The call's timeline: the latest events, bounded, without an allocation until the first.
+//!
+//! What somebody outside waits for is told even where one mutation makes more events than are kept:
+//! those that were not looked at yet wait apart, bounded as well.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::api::{EVENTS_MAX, Event, EventKind, StreamIx};
+use super::api::{EVENTS_MAX, EVENTS_UNTOLD_MAX, Event, EventKind, StreamIx};
 use super::time::Micros;
 use super::voice::PlayReport;
 
@@ -14,6 +17,8 @@ pub(super) struct EventLog {
     next: u32,
     /// The first that was not looked at by [`EventLog::tell`].
     untold: u32,
+    /// What had to go before it was told, oldest first.
+    late: VecDeque<(u32, Micros, StreamIx, EventKind)>,
 }
 
 impl EventLog {
@@ -22,6 +27,7 @@ impl EventLog {
             kept: VecDeque::new(),
             next: 0,
             untold: 0,
+            late: VecDeque::new(),
         }
     }
 
@@ -29,10 +35,23 @@ impl EventLog {
     #[cold]
     pub(super) fn push(&mut self, at: Micros, stream: StreamIx, kind: EventKind) {
         if self.kept.len() == EVENTS_MAX {
-            self.kept.pop_front();
+            self.drop_oldest();
         }
         self.kept.push_back((at, stream, kind));
         self.next = self.next.wrapping_add(1);
+    }
+
+    /// The oldest goes; if it is still to be told, to where it waits for that.
+    fn drop_oldest(&mut self) {
+        let seq = self.dropped();
+        let Some((at, stream, kind)) = self.kept.pop_front() else {
+            return;
+        };
+        let ahead = self.untold.wrapping_sub(seq);
+        let is_untold = ahead == 0 || ahead > self.next.wrapping_sub(seq);
+        if is_untold && kind.is_told() && self.late.len() < EVENTS_UNTOLD_MAX {
+            self.late.push_back((seq, at, stream, kind));
+        }
     }
 
     /// Takes another log in, whose streams are now `by` further on. The latest events of both are
@@ -65,6 +84,15 @@ impl EventLog {
 
     /// The next event that somebody outside waits for; each is given once.
     pub(super) fn tell(&mut self, epoch: Instant) -> Option<Event> {
+        if let Some((seq, at, stream, kind)) = self.late.pop_front() {
+            let at = at.instant(epoch);
+            return Some(Event {
+                seq,
+                at,
+                stream,
+                kind,
+            });
+        }
         let dropped = self.dropped();
         let seen = self.untold.wrapping_sub(dropped);
         let seen = if seen > self.next.wrapping_sub(dropped) {
@@ -107,6 +135,7 @@ impl EventLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::gather::{GatherEnd, GatherId, Gathered};
 
     #[test]
     fn keeps_the_latest_and_numbers_them_without_gaps() {
@@ -122,6 +151,44 @@ mod tests {
         assert_eq!(events.len(), EVENTS_MAX);
         assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq));
         assert_eq!(events.last().unwrap().kind, EventKind::Stalled);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_however_much_comes_at_once() {
+        let gathered = |n: usize| {
+            let id = GatherId(n as u64);
+            EventKind::Gathered(Gathered::nothing(id, GatherEnd::Cancelled))
+        };
+        let epoch = Instant::now();
+        for count in [EVENTS_MAX, EVENTS_MAX + 1, EVENTS_UNTOLD_MAX + EVENTS_MAX] {
+            let mut log = EventLog::new();
+            // What was told once is not told again, and what nobody waits for is not told.
+            log.push(Micros::ZERO, StreamIx(0), gathered(9));
+            assert_eq!(log.tell(epoch).map(|event| event.seq), Some(0));
+            log.push(Micros::ZERO, StreamIx(0), EventKind::Bye);
+            for n in 0..count {
+                log.push(Micros::ZERO, StreamIx(0), gathered(n));
+            }
+            let told: Vec<_> = std::iter::from_fn(|| log.tell(epoch)).collect();
+            let numbers: Vec<_> = told.iter().map(|event| event.seq as usize).collect();
+            assert_eq!(numbers, (2..count + 2).collect::<Vec<_>>());
+            assert!(
+                told.iter()
+                    .zip(0..)
+                    .all(|(event, n)| event.kind == gathered(n))
+            );
+            assert_eq!(log.report(epoch).len(), EVENTS_MAX);
+        }
+        // Beyond the bound the newest of those that had to go are missing, and their numbers.
+        let mut log = EventLog::new();
+        let count = EVENTS_UNTOLD_MAX + EVENTS_MAX + 1;
+        (0..count).for_each(|n| log.push(Micros::ZERO, StreamIx(0), gathered(n)));
+        let told: Vec<_> = std::iter::from_fn(|| log.tell(epoch)).collect();
+        assert_eq!(told.len(), count - 1);
+        assert!(
+            told.iter()
+                .all(|event| event.seq as usize != EVENTS_UNTOLD_MAX)
+        );
     }
 
     #[test]

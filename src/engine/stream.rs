@@ -90,6 +90,8 @@ pub(super) struct Stream {
     pub(super) last_rtcp: Option<Micros>,
     pub(super) pt: Option<u8>,
     pub(super) pt_changes: u32,
+    /// Presses of its party that were too many to be told.
+    pub(super) presses_ignored: u32,
     pub(super) rtt_us: Option<u32>,
     sender_reports: [(u32, Micros); SENDER_REPORTS_MAX],
     sender_reports_next: u8,
@@ -224,6 +226,7 @@ impl Stream {
             last_rtcp: None,
             pt: None,
             pt_changes: 0,
+            presses_ignored: 0,
             rtt_us: None,
             sender_reports: [(0, Micros::ZERO); SENDER_REPORTS_MAX],
             sender_reports_next: 0,
@@ -443,7 +446,7 @@ impl Stream {
             drops: self.drops,
             playout: self.playout(),
             playing: self.playing(),
-            presses_ignored: self.digits.as_ref().map_or(0, |digits| digits.ignored()),
+            presses_ignored: self.presses_ignored,
             progress: self.progress,
             hears: self.hears_now(),
         }

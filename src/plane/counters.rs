@@ -78,6 +78,8 @@ pub struct WorkerCounters {
     pub reports_stuck: Counter,
     /// Events of calls, such as key presses, that nobody took in time.
     pub events_lost: Counter,
+    /// Key presses that were more than anybody can press.
+    pub presses_ignored: Counter,
     /// Calls in the table now (a level).
     pub calls: Counter,
     /// Calls lost to a defect of ours, caught.

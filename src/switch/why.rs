@@ -240,6 +240,13 @@ fn state(s: &Snapshot, line: &LegMedia, r: &StreamReport, out: &mut String) {
         r.rtp_out.packets,
         r.rejected,
     );
+    if r.presses_ignored > 0 {
+        let n = r.presses_ignored;
+        let _ = writeln!(
+            out,
+            "  {n} key presses not told: more than anybody can press"
+        );
+    }
     for reason in DropReason::ALL {
         let n = r.drops[reason as usize];
         if n > 0 {

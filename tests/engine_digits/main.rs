@@ -1,5 +1,6 @@
 //! The keys of a party, as they arrive in a call: every press is told once.
 
+mod doubles;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
 mod tones;
@@ -403,9 +404,13 @@ fn an_attacker_presses_no_more_keys_than_fingers_can() {
     assert_eq!(heard, 64 + 49);
     let ignored = world.stream(A).presses_ignored;
     assert_eq!(ignored as usize, 2_000 - heard);
+    assert_eq!(world.call.take_presses_ignored(), u64::from(ignored));
     // Who presses keys as people do is heard again.
     a.talk(&mut world, 200);
     a.press(&mut world, 5, 4);
     world.wait(1_000);
     assert_eq!(keys(&told(&mut world), A, 113), [5]);
+    world.apply(Change::Digits(A, None));
+    let counted = world.stream(A).presses_ignored;
+    assert_eq!(counted, ignored, "nobody listens any more");
 }

@@ -44,6 +44,16 @@ const PLACES: [(usize, usize); 16] = [
     (3, 3),
 ];
 
+/// A key at 8 kHz, each tone at −10 dBm0 or so.
+pub(crate) fn tone(key: u8, samples: usize) -> Vec<i16> {
+    let (row, column) = PLACES[usize::from(key)];
+    let said = (0..samples).map(|n| {
+        let t = n as f64 / 8_000.0 * TAU;
+        (7_000.0 * ((t * ROWS[row]).sin() + (t * COLUMNS[column]).sin())) as i16
+    });
+    said.collect()
+}
+
 /// What a party says, as samples, sent as 20 ms packets of a codec.
 struct Speech {
     ix: StreamIx,

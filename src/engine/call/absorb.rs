@@ -68,6 +68,7 @@ impl Call {
         self.end_gathers(self.now, usize::from(first.0), GatherEnd::Cancelled);
         self.last_media = self.last_media.max(other.last_media);
         self.late_us = self.late_us.max(other.late_us.take());
+        self.presses_ignored += other.take_presses_ignored();
         // Pins were undone with the ports.
         self.outputs = true;
         other.schedule();

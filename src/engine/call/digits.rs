@@ -115,6 +115,7 @@ impl Call {
     /// Tells what was heard, and arms for what is due next. Whoever is told may stop listening.
     fn tell_digits(&mut self, now: Micros, ix: StreamIx) {
         let at = usize::from(ix.0);
+        self.count_ignored(at);
         while let Some(digits) = &mut self.streams[at].digits {
             let Some(told) = digits.next_told() else {
                 let next = digits.next_timeout();
@@ -122,6 +123,22 @@ impl Call {
             };
             self.tell_digit(now, ix, told);
         }
+    }
+
+    /// Presses that were too many count for their party, and for the worker.
+    fn count_ignored(&mut self, at: usize) {
+        let stream = &mut self.streams[at];
+        let ignored = stream.digits.as_mut().map_or(0, |it| it.take_ignored());
+        if ignored > 0 {
+            stream.presses_ignored = stream.presses_ignored.saturating_add(ignored);
+            self.presses_ignored += u64::from(ignored);
+            self.outputs = true;
+        }
+    }
+
+    /// Presses that were too many to be told, since this was last asked.
+    pub fn take_presses_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.presses_ignored)
     }
 
     fn tell_digit(&mut self, now: Micros, ix: StreamIx, told: Told) {

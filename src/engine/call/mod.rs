@@ -97,6 +97,8 @@ pub struct Call {
     frames: bool,
     /// How late the latest frames were.
     late_us: Option<u64>,
+    /// Presses that were too many to be told, and not yet counted by the owner.
+    presses_ignored: u64,
 }
 
 impl Call {
@@ -135,6 +137,7 @@ impl Call {
             raw_pcm: Vec::new(),
             frames: false,
             late_us: None,
+            presses_ignored: 0,
         };
         call.schedule();
         call

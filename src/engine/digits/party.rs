@@ -135,9 +135,9 @@ impl Digits {
         self.merge.close(now.0);
     }
 
-    /// Presses that were too many to be told.
-    pub(in crate::engine) fn ignored(&self) -> u32 {
-        self.merge.ignored()
+    /// Presses that were too many to be told, since this was last asked.
+    pub(in crate::engine) fn take_ignored(&mut self) -> u32 {
+        self.merge.take_ignored()
     }
 
     /// What is to be told next; each is given once.

@@ -28,6 +28,8 @@ pub(super) struct Owed {
     events: VecDeque<Report>,
     /// Events that no longer fitted.
     pub(super) lost: u64,
+    /// Key presses that were too many to become events.
+    pub(super) presses_ignored: u64,
 }
 
 impl Owed {

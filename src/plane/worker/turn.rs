@@ -365,6 +365,7 @@ impl<D: Driver> Turn<D> {
         counters.commands_waiting.set(self.commands.slots() as u64);
         counters.reports_stuck.set(self.stuck);
         counters.events_lost.set(self.owed.lost);
+        counters.presses_ignored.set(self.owed.presses_ignored);
         counters.calls.set(self.table.calls);
         counters.calls_broken.set(self.broken);
         let now = Instant::now();
@@ -398,6 +399,7 @@ impl<D: Driver> Outlet<'_, D> {
                 Output::Ended(reason) => self.reports.push_back(Report::Ended { key, reason }),
             }
         }
+        self.reports.presses_ignored += entry.call.take_presses_ignored();
         if entry.broken && !entry.broken_told {
             entry.broken_told = true;
             self.reports.push_back(Report::Broken { key });
