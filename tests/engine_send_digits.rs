@@ -506,20 +506,79 @@ fn a_tone_beside_the_event_is_not_heard_twice() {
     assert_eq!(found.len(), 1, "{found:?}");
 }
 
+/// The keys that are told, each with the durations of its ends.
+fn told(heard: &[(u64, Sent)]) -> Vec<(u8, Vec<u16>)> {
+    let mut presses: Vec<(u32, u8, Vec<u16>)> = Vec::new();
+    for (_, sent) in heard.iter().filter(|(_, sent)| is_event(sent)) {
+        let (at, event) = (sent.timestamp(), event(sent));
+        if presses.last().is_none_or(|(began, ..)| *began != at) {
+            presses.push((at, event.code.0, Vec::new()));
+        }
+        let (_, code, ends) = presses.last_mut().unwrap();
+        assert_eq!(*code, event.code.0);
+        ends.extend(event.end.then_some(event.duration));
+    }
+    let presses = presses.into_iter();
+    presses.map(|(_, code, ends)| (code, ends)).collect()
+}
+
 #[test]
-fn a_key_of_the_talker_waits_for_nothing_and_is_not_told_twice() {
+fn a_key_of_the_talker_is_pressed_behind_ours() {
+    let in_bridge = || bridged(Some(8_000));
+    for mut world in [world(Some(8_000)), in_bridge()] {
+        sends(&mut world, 8_000, Via::Relay);
+        talk(&mut world, 0..20);
+        send(&mut world, digits("1", 200, 100));
+        // Three presses of the talker: one inside ours, one that outlasts it, and one behind.
+        tell(&mut world, 20, &press(2, 20 * 160, 3, 160, 3));
+        talk(&mut world, 25..28);
+        tell(&mut world, 28, &press(3, 28 * 160, 20, 160, 3));
+        talk(&mut world, 50..53);
+        tell(&mut world, 53, &press(4, 53 * 160, 5, 160, 3));
+        talk(&mut world, 60..120);
+        let heard = world.received(B);
+        assert_one_clock(&heard);
+        let expected = [(1, 1_600), (2, 480), (3, 3_200), (4, 800)];
+        let expected = expected.map(|(code, ticks)| (code, vec![ticks; 3]));
+        assert_eq!(told(&heard), expected);
+    }
+}
+
+#[test]
+fn a_key_that_ours_comes_into_is_not_told_twice() {
     let mut world = world(Some(8_000));
     sends(&mut world, 8_000, Via::Relay);
     talk(&mut world, 0..5);
+    let whole = press(2, 800, 20, 160, 3);
+    tell(&mut world, 5, &whole[..5]);
     send(&mut world, digits("1", 100, 100));
-    // It presses while we do, and longer.
-    tell(&mut world, 5, &press(2, 800, 20, 160, 3));
+    tell(&mut world, 10, &whole[5..]);
     talk(&mut world, 28..32);
     let heard = world.received(B);
     assert_one_clock(&heard);
-    let events = heard.iter().filter(|(_, sent)| is_event(sent));
-    let codes: Vec<u8> = events.map(|(_, sent)| event(sent).code.0).collect();
-    assert_eq!(codes, [1; 7], "the other one is not half of a press");
+    let codes: Vec<u8> = told(&heard).into_iter().map(|(code, _)| code).collect();
+    assert_eq!(codes, [2, 1]);
+}
+
+#[test]
+fn keys_that_wait_behind_ours_are_bounded() {
+    let mut world = world(Some(8_000));
+    sends(&mut world, 8_000, Via::Relay);
+    talk(&mut world, 0..5);
+    send(&mut world, digits("1", 60_000, 100));
+    for n in 0..1_000_u16 {
+        let event = press(2, 800 + u32::from(n) * 320, 1, 160, 1);
+        tell(&mut world, 5 + n, &event);
+    }
+    let waited = world.received(B);
+    assert!(told(&waited).iter().all(|(code, _)| *code == 1));
+    for _ in 0..4_000 {
+        world.wait(20);
+    }
+    let told = told(&world.received(B)).into_iter();
+    // A key and its pause are two of three pieces for each step; the end of ours is one more.
+    let expected = 3 * DIGITS_MAX / 2 - 1;
+    assert_eq!(told.filter(|(code, _)| *code == 2).count(), expected);
 }
 
 /// Both in one bridge.

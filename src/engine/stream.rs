@@ -10,7 +10,7 @@ use super::api::{
     StreamIx, StreamReport, Traffic, Verdict,
 };
 use super::call::{Gathering, Repressing};
-use super::digits::{Digits, DigitsConfig, EventType, Keys, Masked};
+use super::digits::{Digits, DigitsConfig, EventName, EventType, Keys, Masked};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -74,6 +74,8 @@ pub(super) struct Stream {
     pub(super) progress: Option<Progress>,
     /// Its keys that are pressed anew for others.
     pub(super) represses: Option<Box<Repressing>>,
+    /// The latest telephone-event that passed to it.
+    pub(super) event_passed: Option<EventName>,
     /// Keys on their way to it.
     pub(super) keys: Option<Box<Keys>>,
     /// What its party is asked to press.
@@ -192,6 +194,7 @@ impl Stream {
             branch: None,
             progress: None,
             represses: None,
+            event_passed: None,
             keys: None,
             gather: None,
             flags: Flags {

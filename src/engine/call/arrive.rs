@@ -213,8 +213,8 @@ impl Call {
             .types
             .translate(packet.header().pt)
             .ok_or(DropReason::UnknownPayloadType)?;
-        if sink.keys.is_some() && kind.event | sink.flags.keyed {
-            sink.yield_to_keys(packet, kind.event)?;
+        if kind.event | sink.flags.keyed && sink.yield_to_keys(packet, kind.event)? {
+            kind.via = Via::Tones; // pressed anew, as it is where no event may pass
         }
         if stream.flags.veiled {
             if stream.veils(kind.pt) {

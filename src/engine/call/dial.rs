@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::digits::{
-    DIGITS_MAX, Due, EventType, KEY_VOLUME, KEY_VOLUME_MAX, Keys, SendDigits,
+    DIGITS_MAX, Due, EventType, KEY_VOLUME, KEY_VOLUME_MAX, Keys, SendDigits, Turn,
 };
 use crate::engine::voice::{Mouth, Outbox};
 use crate::wire::event::EventCode;
@@ -249,24 +249,31 @@ impl Call {
 }
 
 impl Stream {
-    /// While keys of our own are told to it, nothing else is; and nothing of a telephone-event that
-    /// came meanwhile is, lest the rest of it be taken for another press.
+    /// While keys of our own are told to it, nothing else is. Returns whether a telephone-event is
+    /// to be pressed anew behind them, so that no key is missing.
     pub(super) fn yield_to_keys(
         &mut self,
         packet: &RtpPacket<'_>,
         event: bool,
-    ) -> Result<(), DropReason> {
-        let Some(keys) = &mut self.keys else {
-            return Ok(());
-        };
+    ) -> Result<bool, DropReason> {
+        let presses = self.flags.keyed;
+        if !event {
+            return match presses {
+                true => Err(DropReason::NotHeard),
+                false => Ok(false),
+            };
+        }
         let header = packet.header();
         let name = (header.ssrc, header.timestamp.0);
-        if self.flags.keyed && event {
-            keys.swallow(name);
-        }
-        match self.flags.keyed || (event && keys.swallows(name)) {
-            true => Err(DropReason::NotHeard),
-            false => Ok(()),
+        let passed = self.event_passed;
+        let keys = self.keys.as_mut();
+        match keys.map_or(Turn::Passes, |keys| keys.turn(name, presses, passed)) {
+            Turn::Passes => {
+                self.event_passed = Some(name);
+                Ok(false)
+            }
+            Turn::Waits => Ok(true),
+            Turn::Over => Err(DropReason::NotHeard),
         }
     }
 }

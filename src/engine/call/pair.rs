@@ -293,7 +293,12 @@ impl Call {
         if !sink.flags.receives {
             return Err(DropReason::Held);
         }
-        sink.yield_to_keys(packet, true)?;
+        if sink.yield_to_keys(packet, true)? {
+            let header = *packet.header();
+            sink.egress.withhold(ix, header.ssrc, header.seq);
+            self.repress(now, ix, packet, clock_hz);
+            return Ok(Routed::Taken);
+        }
         let scaled = match kind.clock_hz == clock_hz {
             true => None,
             false => self.rescale(to, packet, [clock_hz, kind.clock_hz]),

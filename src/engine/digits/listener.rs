@@ -12,19 +12,48 @@ pub(in crate::engine) struct Keys {
     pub(in crate::engine) rescaler: Rescaler,
     /// What we press for it.
     pub(in crate::engine) dialer: Dialer,
-    /// SSRC and timestamp of a telephone-event that arrived while we pressed: the rest of it would
-    /// be another press to the listener.
-    swallowed: Option<(u32, u32)>,
+    /// A telephone-event that arrived while we pressed, and is pressed behind our keys.
+    waits: Option<EventName>,
+    /// One that ours came into the middle of.
+    over: Option<EventName>,
+}
+
+/// SSRC and timestamp of a telephone-event: the name of a press.
+pub(in crate::engine) type EventName = (u32, u32);
+
+/// What becomes of a telephone-event for a party that we press keys for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Turn {
+    /// It passes.
+    Passes,
+    /// It is pressed anew, behind ours.
+    Waits,
+    /// The party knows of it: ours has come into its middle, and what follows of it would be
+    /// another press.
+    Over,
 }
 
 impl Keys {
-    /// A telephone-event must not pass, nor what follows of it.
-    pub(in crate::engine) fn swallow(&mut self, event: (u32, u32)) {
-        self.swallowed = Some(event);
-    }
-
-    /// Whether a telephone-event is one that must not pass.
-    pub(in crate::engine) fn swallows(&self, event: (u32, u32)) -> bool {
-        self.swallowed == Some(event)
+    /// Whether a telephone-event passes. `presses`: keys of ours are being pressed; `passed`: the
+    /// latest event that passed.
+    pub(in crate::engine) fn turn(
+        &mut self,
+        event: EventName,
+        presses: bool,
+        passed: Option<EventName>,
+    ) -> Turn {
+        match () {
+            () if self.waits == Some(event) => Turn::Waits,
+            () if self.over == Some(event) => Turn::Over,
+            () if !presses => Turn::Passes,
+            () if passed == Some(event) => {
+                self.over = passed;
+                Turn::Over
+            }
+            () => {
+                self.waits = Some(event);
+                Turn::Waits
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub use dial::*;
 pub(super) use dialer::{Dialer, Due};
 pub(super) use hearing::Audio;
 pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
-pub(super) use listener::Keys;
+pub(super) use listener::{EventName, Keys, Turn};
 pub use mask::{
     LOOK_BACK_MS, MASK_LEVEL_DBM0, MASK_TONE_HZ, MASK_TONES_MAX, Mask, MaskError, MaskMode,
 };
