@@ -292,6 +292,18 @@ fn refusals_have_the_words_of_the_protocol() {
     let reply = ng.request(&press);
     let none = "There is no sink media capable of DTMF playback";
     assert_eq!(reply["error-reason"], none, "{reply}");
+    // Somebody was offered the call and has not answered: nobody hears it.
+    ng.ok(&offer("keys-rings", "tag-x", &sdp(&call.a, Some(8_000))));
+    let press = json!({"command": "play DTMF", "call-id": "keys-rings", "from-tag": "tag-x",
+        "code": 1});
+    assert_eq!(ng.request(&press)["error-reason"], none);
+    ng.ok(&answer(
+        "keys-rings",
+        "tag-x",
+        "tag-y",
+        &sdp(&call.b, Some(8_000)),
+    ));
+    ng.ok(&press);
 }
 
 #[test]

@@ -126,6 +126,8 @@ impl Switch {
         for party in &mut draft.parties {
             let able = |line: &&super::LegMedia| {
                 let listed = line.stream.is_some_and(|stream| streams.contains(&stream));
+                // One that was only offered something is not there yet.
+                let listed = listed && line.remote.is_some();
                 listed && (line.event.is_some() || line.speaks.is_some())
             };
             let lines: Vec<(StreamIx, Option<EventType>)> = party
