@@ -10,6 +10,8 @@ mod attacks;
 mod engine_support;
 #[path = "engine_mask/presses.rs"]
 mod presses;
+#[path = "engine_mask/triggers.rs"]
+mod triggers;
 
 use crosspoint::engine::*;
 use engine_support::{A, B, World, rtp};

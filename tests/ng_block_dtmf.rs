@@ -155,3 +155,79 @@ fn a_codec_that_cannot_be_decoded_beside_one_that_can_is_told() {
         assert_eq!(reply.get("warning").is_some(), told, "{numbers}: {reply}");
     }
 }
+
+#[test]
+fn keys_of_the_party_begin_and_end_it() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    call.connect();
+    let all = ("5".to_owned(), vec![7]);
+    let id = call.id.clone();
+    let mut block = |keys: serde_json::Value| {
+        let mut request = json!({"command": "block DTMF", "call-id": id});
+        let (own, keys) = (request.as_object_mut(), keys.as_object().cloned());
+        own.expect("keys").extend(keys.expect("keys"));
+        let reply = ng.ok(&request);
+        assert_eq!(reply.get("warning"), None, "{reply}");
+    };
+    block(json!({"trigger": 7, "trigger-end-digits": 1}));
+    assert_eq!(keys(&press(&mut call)), all, "until it is triggered");
+    assert_eq!(keys(&press(&mut call)), ("5".to_owned(), vec![]));
+    assert_eq!(keys(&press(&mut call)), all, "one key ends it");
+    block(json!({"trigger": "57", "DTMF-security": "drop", "trigger-end": "7"}));
+    assert_eq!(keys(&press(&mut call)), all, "a tone, then an event");
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]));
+    press(&mut call);
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]), "again");
+    block(json!({"trigger-end-time": 60_000}));
+    assert_eq!(keys(&press(&mut call)), ("5".to_owned(), vec![]), "at once");
+}
+
+#[test]
+fn an_offer_has_triggers_and_one_that_repeats_them_changes_nothing() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    let (id, sdp_a, sdp_b) = (call.id.clone(), call.a.sdp(), call.b.sdp());
+    let mut request = offer(&id, "tag-a", &sdp_a);
+    request["trigger"] = json!("7");
+    request["DTMF-security-trigger"] = json!("zero");
+    ng.ok(&request);
+    ng.ok(&answer(&id, "tag-a", "tag-b", &sdp_b));
+    call.connect();
+    assert_eq!(keys(&press(&mut call)), ("5".to_owned(), vec![7]));
+    assert_eq!(keys(&press(&mut call)), ("0".to_owned(), vec![0]));
+    ng.ok(&request);
+    ng.ok(&answer(&id, "tag-a", "tag-b", &sdp_b));
+    assert_eq!(keys(&press(&mut call)), ("0".to_owned(), vec![0]));
+}
+
+#[test]
+fn triggers_that_cannot_be_are_refused() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    let id = call.id.clone();
+    let mut reason = |key: &str, value: serde_json::Value| {
+        let mut request = json!({"command": "block DTMF", "call-id": id});
+        request[key] = value;
+        let reply = ng.request(&request);
+        assert_eq!(reply["result"], "error", "{reply}");
+        reply["error-reason"].as_str().expect("a reason").to_owned()
+    };
+    let long = "1".repeat(33);
+    assert_eq!(
+        reason("trigger", json!(long)),
+        "trigger: more than 32 digits"
+    );
+    let no_key = "trigger-end: character 1 is no key: 0-9, *, # and A-D are";
+    assert_eq!(reason("trigger-end", json!("1x")), no_key);
+    let alone = reason("DTMF-security-trigger", json!("drop"));
+    assert_eq!(alone, "DTMF-security-trigger without trigger");
+    let mut request = offer("bad-trigger", "tag-a", &call.a.sdp());
+    request["trigger"] = json!("");
+    assert_eq!(ng.request(&request)["error-reason"], "trigger: no digits");
+    let query = ng.request(&json!({"command": "query", "call-id": "bad-trigger"}));
+    assert_eq!(query["result"], "error", "the offer was not taken");
+}

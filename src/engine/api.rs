@@ -645,6 +645,10 @@ pub enum EventKind {
     DigitsSent(DialReport),
     /// A gathering of keys has ended.
     Gathered(Gathered),
+    /// Keys that this stream's party pressed have begun a mask ([`Triggers`](super::Triggers)).
+    MaskingBegan,
+    /// It has ended: by keys, their number, or time.
+    MaskingEnded,
     /// RTCP BYE passed (it ends nothing).
     Bye,
     /// No RTP for two seconds on a stream that had some.

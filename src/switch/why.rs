@@ -165,6 +165,8 @@ fn describe(kind: EventKind) -> String {
         EventKind::PlayFailed(play) => {
             format!("{} failed, {}", sound(play.id, play.listener), played(play))
         }
+        EventKind::MaskingBegan => "keys are masked from here on, by a trigger".to_owned(),
+        EventKind::MaskingEnded => "keys are not masked any more, by a trigger".to_owned(),
         EventKind::DigitBegan(press) => format!("a key goes down ({})", press.source.label()),
         EventKind::DigitEnded(press) => {
             let ms = press.duration.as_millis();

@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use super::mask_triggers::MaskTriggers;
 use super::request::Request;
 use super::service::{Refused, participants, text};
 use super::{Value, ok};
@@ -24,6 +25,8 @@ pub struct MaskKeys {
     pub volume: Option<i16>,
     /// `delay-buffer` or `DTMF-delay` in milliseconds.
     pub delay_ms: Option<u16>,
+    /// `trigger` and what belongs to it.
+    pub triggers: MaskTriggers,
 }
 
 /// A mode of `DTMF-security`.
@@ -43,21 +46,28 @@ pub enum Security {
     Zero,
 }
 
+impl Security {
+    /// Reads a mode; `None`: there is none of this name.
+    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
+        let word = value.str().unwrap_or_default().to_ascii_lowercase();
+        Some(match word.as_str() {
+            "off" | "no" => Self::Off,
+            "drop" => Self::Drop,
+            "silence" => Self::Silence,
+            "tone" => Self::Tone,
+            "random" => Self::Random,
+            "zero" => Self::Zero,
+            _ => return None,
+        })
+    }
+}
+
 impl MaskKeys {
     /// Reads a mode; `false` if there is none of this name.
     pub(super) fn security(&mut self, value: &Value<'_>) -> bool {
-        let word = value.str().unwrap_or_default().to_ascii_lowercase();
-        let mode = match word.as_str() {
-            "off" | "no" => Security::Off,
-            "drop" => Security::Drop,
-            "silence" => Security::Silence,
-            "tone" => Security::Tone,
-            "random" => Security::Random,
-            "zero" => Security::Zero,
-            _ => return false,
-        };
-        self.security = Some(mode);
-        true
+        let mode = Security::read(value);
+        self.security = mode.or(self.security);
+        mode.is_some()
     }
 
     /// Reads the look-back: at least what a key takes to be known, at most the longest there is; 0
@@ -88,22 +98,44 @@ impl MaskKeys {
     }
 
     /// The mask they say. Without a mode only telephone-events are dropped: the audio passes as it
-    /// is, without delay.
-    pub(super) fn mask(&self) -> Option<Mask> {
-        let mode = match self.security {
-            Some(Security::Off) => return None,
-            None | Some(Security::Drop) => MaskMode::Absorb,
-            Some(Security::Silence) => MaskMode::Silence,
-            Some(Security::Random) => MaskMode::RandomDigit,
-            Some(Security::Zero) => MaskMode::ZeroDigit,
-            Some(Security::Tone) => self.tone(),
-        };
+    /// is, without delay. `id` names what it triggers.
+    pub(super) fn mask(&self, id: u64) -> Option<Mask> {
+        if self.security == Some(Security::Off) && !self.triggers.is_set() {
+            return None;
+        }
+        let said = self.security.map(|said| self.mode(said));
+        let plain = said.clone().unwrap_or(MaskMode::Absorb);
+        // Until a trigger begins it keys pass, unless the trigger has a mode of its own.
+        let before = said.filter(|_| self.triggers.begins_other());
+        let modes = [before.unwrap_or(MaskMode::Pass), plain];
+        let triggers = self
+            .triggers
+            .triggers(id, modes.clone(), |said| self.mode(said));
+        let [before, plain] = modes;
+        let mode = if triggers.is_some() { before } else { plain };
         let least = *LOOK_BACK_MS.start();
         Some(Mask {
             mode,
-            in_band: self.security.is_some(),
+            in_band: self.security.is_some() || self.triggers.says_mode(),
             look_back_ms: self.delay_ms.unwrap_or(least).max(least),
+            triggers: triggers.map(Box::new),
         })
+    }
+
+    /// Whether they say anything of masking.
+    pub(super) fn asks(&self) -> bool {
+        self.security.is_some() || self.triggers.is_set()
+    }
+
+    fn mode(&self, security: Security) -> MaskMode {
+        match security {
+            Security::Off => MaskMode::Pass,
+            Security::Drop => MaskMode::Absorb,
+            Security::Silence => MaskMode::Silence,
+            Security::Random => MaskMode::RandomDigit,
+            Security::Zero => MaskMode::ZeroDigit,
+            Security::Tone => self.tone(),
+        }
     }
 
     fn tone(&self) -> MaskMode {
@@ -119,6 +151,12 @@ impl MaskKeys {
     }
 }
 
+/// Whether what a request says of masking can be.
+pub(super) fn check(r: &Request<'_>) -> Result<(), Refused> {
+    let unused = r.mask.triggers.unused();
+    unused.map_or(Ok(()), |why| Err(Refused::Text(why.into())))
+}
+
 /// Carries `block DTMF` or `unblock DTMF` out.
 pub(super) fn block(
     switch: &Switch,
@@ -126,13 +164,15 @@ pub(super) fn block(
     call_id: &str,
     on: bool,
 ) -> Result<Value<'static>, Refused> {
+    check(r)?;
     let (tag, label) = (text(r.from_tag.as_ref()), text(r.label.as_ref()));
     let named = r.flags.directional || tag.is_some() || label.is_some() || r.address.is_some();
     let who = match named {
         true => participants(r, tag.as_deref(), label.as_deref())?,
         false => Participants::All,
     };
-    let mask = r.mask.mask().filter(|_| on);
+    // A command begins anew, even where it says the same as the one before.
+    let mask = r.mask.mask(fastrand::u64(1..)).filter(|_| on);
     let warnings = switch.mask(call_id, who, mask)?;
     Ok(match warnings.is_empty() {
         true => ok(),
@@ -148,9 +188,9 @@ pub(super) fn negotiated(
     call_id: &str,
     tag: Option<&str>,
 ) -> Result<Vec<String>, Refused> {
-    let asks = r.flags.block_dtmf || r.mask.security.is_some();
+    let asks = r.flags.block_dtmf || r.mask.asks();
     Ok(match tag.filter(|_| asks) {
-        Some(tag) => switch.mask(call_id, Participants::Tag(tag), r.mask.mask())?,
+        Some(tag) => switch.mask(call_id, Participants::Tag(tag), r.mask.mask(0))?,
         None => switch.renew_masks(call_id)?,
     })
 }
@@ -168,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_plain_block_drops_events_and_a_mode_masks_tones_too() {
-        let mask = |json: &str| keys(json).0.mask();
+        let mask = |json: &str| keys(json).0.mask(0);
         let plain = mask("").expect("a mask");
         assert_eq!((plain.mode, plain.in_band), (MaskMode::Absorb, false));
         let drop = mask(r#","DTMF-security":"drop""#);
@@ -188,7 +228,7 @@ mod tests {
         };
         let mode = |json: &str| {
             let json = format!(r#","DTMF-security":"tone"{json}"#);
-            keys(&json).0.mask().expect("a mask").mode
+            keys(&json).0.mask(0).expect("a mask").mode
         };
         assert_eq!(mode(""), tone(&[400], -10));
         assert_eq!(

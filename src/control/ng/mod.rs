@@ -14,6 +14,7 @@ pub mod cookie;
 pub mod doors;
 pub mod dtmf_log;
 pub mod flags;
+pub mod mask_triggers;
 pub mod mesh;
 mod moh;
 pub mod play_dtmf;

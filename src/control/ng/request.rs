@@ -17,6 +17,7 @@ use crate::wire::ng::{self, Encoding, JsonError, JsonErrorKind, Value};
 use super::block_dtmf::MaskKeys;
 use super::dtmf_log::destination;
 use super::flags::{self, Flag, Key, Name, RtppFlags, Word};
+use super::mask_triggers::TriggerRefused;
 use super::mesh::MeshKeys;
 use super::play_dtmf::KeyPress;
 
@@ -249,6 +250,14 @@ pub enum RequestError {
     /// `dtmf-log-dest` is no address of one receiver.
     #[error("dtmf-log-dest is not an address and a port, as 192.0.2.1:9999")]
     LogDestination,
+    /// A key of a trigger that cannot be.
+    #[error("{key}: {why}")]
+    Trigger {
+        /// Its name.
+        key: &'static str,
+        /// What is wrong with it.
+        why: TriggerRefused,
+    },
     /// An identifier is longer than [`CALL_ID_MAX`] or [`TAG_MAX`].
     #[error("The {key} is longer than {max} bytes")]
     TooLong {
@@ -767,6 +776,12 @@ impl<'a> Reader<'a> {
             Key::RepeatDuration => put(&mut request.repeat_duration_ms, number(&value)),
             Key::StartPos => put(&mut request.start_pos_ms, number(&value)),
             Key::DtmfSecurity => request.mask.security(&value),
+            Key::DtmfSecurityTrigger
+            | Key::DtmfSecurityTriggerEnd
+            | Key::Trigger
+            | Key::TriggerEnd
+            | Key::TriggerEndDigits
+            | Key::TriggerEndTime => request.mask.triggers.read(key, &value)?,
             Key::DtmfDelay => request.mask.delay(&value),
             Key::Frequency => request.mask.frequency(&value),
             Key::DtmfLogDest if is_empty(&value) => true,

@@ -322,6 +322,7 @@ impl NgService {
     }
 
     fn negotiate(&self, r: &mut Request<'_>, call_id: &str) -> Result<Value<'static>, Refused> {
+        block_dtmf::check(r)?;
         let options = options(r);
         let from_tag = text(r.from_tag.as_ref()).unwrap_or_default();
         let to_tag = text(r.to_tag.as_ref());

@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::audio::codec::{CodecConfig, CodecKind};
-use crate::engine::digits::{Audio, Digits, DigitsConfig, EventPacket, Press, Told};
+use crate::engine::digits::{Audio, Digits, DigitsConfig, EventPacket, Press, Told, names_key};
 use crate::engine::fork::Law;
 
 impl Call {
@@ -75,6 +75,13 @@ impl Call {
             return;
         }
         let codec = stream.heard_codec(packet.header().pt);
+        if let Some(masked) = &mut stream.mask
+            && names_key(packet.payload())
+            && stream.types.describe(packet.header().pt).event
+        {
+            // A press that triggers something is itself dealt with as it was before.
+            masked.hides(packet.header().ssrc, packet.header().timestamp.0);
+        }
         let Some(digits) = &mut stream.digits else {
             return;
         };
@@ -152,6 +159,7 @@ impl Call {
     pub(super) fn press_began(&mut self, now: Micros, ix: StreamIx, press: Press) {
         self.log.push(now, ix, EventKind::DigitBegan(press));
         self.gather_key_down(now, ix, &press);
+        self.mask_key_down(now, ix, &press);
         self.outputs = true;
     }
 
@@ -159,6 +167,7 @@ impl Call {
     pub(super) fn press_ended(&mut self, now: Micros, ix: StreamIx, press: Press) {
         self.log.push(now, ix, EventKind::DigitEnded(press));
         self.gather_key_up(now, ix, &press);
+        self.mask_key_up(now, ix, &press);
         self.outputs = true;
     }
 }

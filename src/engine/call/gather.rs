@@ -146,14 +146,16 @@ impl Call {
         heard
     }
 
-    /// Listens for what anybody wants to hear of a party's keys: a gathering, all there is.
-    fn hear_keys(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
+    /// Listens for what anybody wants to hear of a party's keys: a gathering, all there is; a mask
+    /// with triggers, what it masks.
+    pub(super) fn hear_keys(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
         let stream = self.open_stream(ix)?;
         let gathering = stream.gather.as_ref();
         let gathers = gathering.is_some_and(|it| it.collector.wants_keys(now));
+        let masked = stream.mask.as_ref().filter(|masked| masked.wants_keys());
         let wanted = stream.digits_asked.or(DigitsConfig {
-            telephone_events: gathers,
-            in_band: gathers,
+            telephone_events: gathers || masked.is_some(),
+            in_band: gathers || masked.is_some_and(|masked| masked.in_band),
         });
         self.set_digits(now, ix, Some(wanted))
     }

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::fork::HAND_BACK_US_MAX;
 use super::*;
-use crate::engine::digits::{Mask, MaskMode, Masked, names_key};
+use crate::engine::digits::{Mask, MaskMode, Masked, Press, names_key};
 use crate::engine::voice::{Cover, Ear, Via};
 use crate::wire::event::EVENT_LEN;
 use crate::wire::rtp::RtpPacket;
@@ -28,14 +28,15 @@ impl Call {
             }
         }
         match (mask, &mut stream.mask) {
-            (Some(mask), Some(masked)) => masked.set(*mask),
-            (Some(mask), none) => *none = Some(Box::new(Masked::new(*mask))),
+            (Some(mask), Some(masked)) => masked.set(now, *mask),
+            (Some(mask), none) => *none = Some(Box::new(Masked::new(now, *mask))),
             // What of a press is still to come is masked as its beginning was.
-            (None, Some(masked)) => masked.set(Mask::of(MaskMode::Pass)),
+            (None, Some(masked)) => masked.set(now, Mask::of(MaskMode::Pass)),
             (None, None) => return Ok(()),
         }
         self.remask(now, ix);
-        Ok(())
+        self.arm(mask_at(&self.streams[usize::from(ix.0)]));
+        self.hear_keys(now, ix)
     }
 
     /// What is masked of a party follows its mask, for all who hear it.
@@ -117,6 +118,43 @@ impl Call {
         };
         cover(self.streams.get(usize::from(source.0))?, now)
     }
+}
+
+/// Triggers.
+impl Call {
+    pub(super) fn mask_key_down(&mut self, now: Micros, ix: StreamIx, press: &Press) {
+        let masked = self.streams[usize::from(ix.0)].mask.as_mut();
+        if masked.is_some_and(|masked| masked.key_down(now, press)) {
+            self.log.push(now, ix, EventKind::MaskingBegan);
+            self.remask(now, ix);
+        }
+        self.arm(mask_at(&self.streams[usize::from(ix.0)]));
+    }
+
+    pub(super) fn mask_key_up(&mut self, now: Micros, ix: StreamIx, press: &Press) {
+        let stream = &mut self.streams[usize::from(ix.0)];
+        if let Some(masked) = &mut stream.mask {
+            masked.key_up(now, press);
+            let at = masked.next_timeout();
+            self.arm(at);
+        }
+    }
+
+    /// What is due of a party's triggers.
+    pub(super) fn mask_timeout(&mut self, now: Micros, ix: StreamIx) {
+        let masked = self.streams[usize::from(ix.0)].mask.as_mut();
+        if masked.is_some_and(|masked| masked.timeout(now)) {
+            self.log.push(now, ix, EventKind::MaskingEnded);
+            self.remask(now, ix);
+            self.outputs = true;
+        }
+    }
+}
+
+/// When something is due on a party's triggers.
+pub(super) fn mask_at(stream: &Stream) -> Micros {
+    let masked = stream.mask.as_ref();
+    masked.map_or(Micros::NEVER, |masked| masked.next_timeout())
 }
 
 /// What is hidden in what a party says.

@@ -1,5 +1,6 @@
 //! What happens by itself: ends, stalls, pins, our own reports.
 
+use super::mask::mask_at;
 use super::*;
 
 impl Call {
@@ -86,6 +87,9 @@ impl Call {
         }
         if digits_at(stream) <= now {
             self.digits_timeout(now, ix);
+        }
+        if mask_at(&self.streams[usize::from(ix.0)]) <= now {
+            self.mask_timeout(now, ix);
         }
         let stream = &mut self.streams[usize::from(ix.0)];
         if stream.report_at <= now {
@@ -176,7 +180,7 @@ fn next_of(stream: &Stream) -> Micros {
         return Micros::NEVER;
     }
     let own = stall_at(stream).min(stream.pin_at).min(stream.report_at);
-    own.min(digits_at(stream))
+    own.min(digits_at(stream)).min(mask_at(stream))
 }
 
 /// When something is due on its party's keys.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::{HOLD_US, Press, Trigger, TriggerError, Triggers};
+use crate::engine::time::Micros;
 use crate::wire::event::{EVENT_LEN, TelephoneEvent};
 
 /// Frequencies of one [`MaskMode::Tone`]; the keys of a party take turns.
@@ -28,6 +30,8 @@ pub struct Mask {
     pub in_band: bool,
     /// How much later it is heard, within [`LOOK_BACK_MS`].
     pub look_back_ms: u16,
+    /// Keys of the party that begin and end it; its presses are listened to for that.
+    pub triggers: Option<Box<Triggers>>,
 }
 
 impl Mask {
@@ -38,6 +42,7 @@ impl Mask {
             mode,
             in_band: true,
             look_back_ms: *LOOK_BACK_MS.start(),
+            triggers: None,
         }
     }
 }
@@ -102,6 +107,9 @@ pub enum MaskError {
     /// Outside [`LOOK_BACK_MS`].
     #[error("a look-back of {0} ms: 50 to 500 ms are possible")]
     LookBack(u16),
+    /// Of [`Mask::triggers`].
+    #[error("a trigger of {0}")]
+    Trigger(#[from] TriggerError),
 }
 
 impl Mask {
@@ -111,6 +119,11 @@ impl Mask {
         self.mode.check()?;
         if !LOOK_BACK_MS.contains(&self.look_back_ms) {
             return Err(MaskError::LookBack(self.look_back_ms));
+        }
+        if let Some(triggers) = &self.triggers {
+            triggers.check()?;
+            triggers.mode.check()?;
+            triggers.after.check()?;
         }
         Ok(())
     }
@@ -142,6 +155,9 @@ pub(in crate::engine) struct Masked {
     pub(in crate::engine) look_back_ms: u16,
     /// As of now.
     pub(in crate::engine) mode: MaskMode,
+    /// As long as nothing has triggered another one.
+    before: MaskMode,
+    trigger: Option<Box<Trigger>>,
     pub(in crate::engine) puts: Substitutes,
     /// The latest events, and whether they were masked: what began in one way goes on so.
     seen: [Option<Seen>; REMEMBERED],
@@ -156,25 +172,78 @@ struct Seen {
 }
 
 impl Masked {
-    pub(in crate::engine) fn new(config: Mask) -> Self {
-        Self {
+    pub(in crate::engine) fn new(now: Micros, config: Mask) -> Self {
+        let triggers = config.triggers;
+        let mut masked = Self {
             in_band: config.in_band,
             look_back_ms: config.look_back_ms,
-            mode: config.mode,
+            mode: MaskMode::Pass,
+            before: config.mode,
+            trigger: triggers.map(|triggers| Box::new(Trigger::new(now, *triggers))),
             puts: Substitutes::default(),
             seen: [None; REMEMBERED],
             latest: 0,
-        }
+        };
+        masked.follow();
+        masked
     }
 
-    /// Another mask takes its place; a press that is going on is dealt with as it was.
-    pub(in crate::engine) fn set(&mut self, config: Mask) {
+    /// Another mask takes its place; a press that is going on is dealt with as it was, and triggers
+    /// that are the same go on.
+    pub(in crate::engine) fn set(&mut self, now: Micros, config: Mask) {
+        let same = |trigger: &Box<Trigger>| Some(&trigger.config) == config.triggers.as_deref();
+        let trigger = self.trigger.take().filter(same);
+        let new = Self::new(now, config);
         *self = Self {
             puts: std::mem::take(&mut self.puts),
             seen: self.seen,
             latest: self.latest,
-            ..Self::new(config)
+            trigger: trigger.or(new.trigger),
+            ..new
         };
+        self.follow();
+    }
+
+    /// The mode follows the triggers.
+    fn follow(&mut self) {
+        let trigger = self.trigger.as_ref();
+        let mode = trigger.map_or(&self.before, |trigger| trigger.mode(&self.before));
+        if *mode != self.mode {
+            self.mode = mode.clone();
+        }
+    }
+
+    /// What has to be listened to, because it may trigger something.
+    pub(in crate::engine) fn wants_keys(&self) -> bool {
+        self.trigger.is_some()
+    }
+
+    /// A key goes down; whether masking begins with it.
+    pub(in crate::engine) fn key_down(&mut self, now: Micros, press: &Press) -> bool {
+        let trigger = self.trigger.as_mut().zip(press.code.digit());
+        let begins = trigger.is_some_and(|(it, key)| it.key_down(now, press.number, key));
+        self.follow();
+        begins
+    }
+
+    /// It comes up.
+    pub(in crate::engine) fn key_up(&mut self, now: Micros, press: &Press) {
+        let hold_us = if self.in_band { HOLD_US } else { 0 };
+        let trigger = self.trigger.iter_mut();
+        trigger.for_each(|it| it.key_up(now, press.number, hold_us));
+    }
+
+    /// What is due by now; whether masking has ended.
+    pub(in crate::engine) fn timeout(&mut self, now: Micros) -> bool {
+        let ended = self.trigger.as_mut().is_some_and(|it| it.timeout(now));
+        self.follow();
+        ended
+    }
+
+    /// When [`Masked::timeout`] is due.
+    pub(in crate::engine) fn next_timeout(&self) -> Micros {
+        let trigger = self.trigger.as_ref();
+        trigger.map_or(Micros::NEVER, |it| it.next_timeout())
     }
 
     /// Whether the event of this source and timestamp is masked: as it was by its first packet.

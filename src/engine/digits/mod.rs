@@ -10,6 +10,7 @@ mod party;
 mod receiver;
 mod rescale;
 mod sender;
+mod trigger;
 mod window;
 
 use std::time::Duration;
@@ -28,6 +29,10 @@ pub use merge::{CLAIM_US, PRESS_EVERY_US, PRESSES_AT_ONCE_MAX, RESIDUE_LATE_US, 
 pub(super) use party::Digits;
 pub use receiver::*;
 pub(super) use rescale::{Rescaled, Rescaler};
+pub(super) use trigger::{HOLD_US, Trigger};
+pub use trigger::{
+    TRIGGER_COUNT, TRIGGER_KEYS_MAX, TRIGGER_TIME_MS, TriggerError, TriggerKeys, Triggers,
+};
 pub use window::{REORDER_PACKETS_MAX, REORDER_PAYLOAD_LEN_MAX};
 
 use crate::wire::event::EventCode;
