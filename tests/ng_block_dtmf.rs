@@ -8,7 +8,7 @@ use crosspoint::audio::dtmf::{Detector, Heard};
 use crosspoint::audio::g711;
 use serde_json::json;
 use support::every_20_ms;
-use support::party::{Call, answer, offer};
+use support::party::{Call, Party, answer, offer, target};
 use support::rtp::{self, Packet};
 use support::switch::Switch;
 
@@ -230,4 +230,101 @@ fn triggers_that_cannot_be_are_refused() {
     assert_eq!(ng.request(&request)["error-reason"], "trigger: no digits");
     let query = ng.request(&json!({"command": "query", "call-id": "bad-trigger"}));
     assert_eq!(query["result"], "error", "the offer was not taken");
+}
+
+#[test]
+fn who_comes_later_is_masked_by_what_was_said_of_the_call() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut first = Call::new(&mut ng);
+    first.connect();
+    let id = first.id.clone();
+    let block = |on: &str| json!({"command": on, "call-id": id, "DTMF-security": "drop"});
+    ng.ok(&block("block DTMF"));
+    let mut later = branch(&mut ng, first.a, &id, "c");
+    later.connect();
+    assert_eq!(keys(&press(&mut later)), (String::new(), vec![]));
+    ng.ok(&block("unblock DTMF"));
+    let mut last = branch(&mut ng, later.b, &id, "d");
+    last.connect();
+    assert_eq!(keys(&press(&mut last)), ("5".to_owned(), vec![7]));
+}
+
+/// A third party answers an offer of A; it presses, and A hears.
+fn branch(ng: &mut support::ng::Ng, mut a: Party, id: &str, tag: &str) -> Call {
+    let mut c = Party::new("127.0.0.1", 1_300.0);
+    let mut request = offer(id, "tag-a", &a.sdp());
+    request["via-branch"] = json!(tag);
+    let c_to = target(ng.ok(&request)["sdp"].as_str().expect("an SDP"));
+    let mut request = answer(id, "tag-a", tag, &c.sdp());
+    request["via-branch"] = json!(tag);
+    let a_to = target(ng.ok(&request)["sdp"].as_str().expect("an SDP"));
+    Call {
+        id: id.to_owned(),
+        a: c,
+        b: a,
+        a_to: c_to,
+        b_to: a_to,
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_decoded_leaves_the_others_masked() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let (mut a, mut b) = (
+        Party::new("127.0.0.1", 600.0),
+        Party::new("127.0.0.1", 1_000.0),
+    );
+    let more = "m=audio 40000 RTP/AVP 18\r\na=rtpmap:18 G729/8000\r\n";
+    let id = "two-lines".to_owned();
+    let request = offer(&id, "tag-a", &format!("{}{more}", a.sdp()));
+    let b_to = target(ng.ok(&request)["sdp"].as_str().expect("an SDP"));
+    let request = answer(&id, "tag-a", "tag-b", &format!("{}{more}", b.sdp()));
+    let a_to = target(ng.ok(&request)["sdp"].as_str().expect("an SDP"));
+    let mut call = Call {
+        id,
+        a,
+        b,
+        a_to,
+        b_to,
+    };
+    call.connect();
+    let reply = ng.ok(&json!({
+        "command": "block DTMF", "call-id": call.id, "from-tag": "tag-a", "DTMF-security": "drop",
+    }));
+    let warning = reply["warning"].as_str().expect("a warning");
+    assert!(warning.contains("tag-a media 1") && !warning.contains("media 0"));
+    assert_eq!(keys(&press(&mut call)), (String::new(), vec![]));
+}
+
+#[test]
+fn who_only_listens_hears_a_masked_party_without_its_keys() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut call = Call::new(&mut ng);
+    call.connect();
+    let listens = |ng: &mut support::ng::Ng, id: &str| {
+        let reply = ng.ok(&json!({
+            "command": "subscribe request", "call-id": id, "from-tag": "tag-a",
+        }));
+        let mut party = Party::new("127.0.0.1", 300.0);
+        let request = json!({
+            "command": "subscribe answer", "call-id": id, "to-tag": reply["to-tag"],
+            "sdp": party.sdp(),
+        });
+        ng.ok(&request);
+        party
+    };
+    let before = listens(&mut ng, &call.id);
+    ng.ok(&json!({
+        "command": "block DTMF", "call-id": call.id, "DTMF-security": "zero",
+    }));
+    let after = listens(&mut ng, &call.id);
+    assert_eq!(keys(&press(&mut call)), ("0".to_owned(), vec![0]));
+    for listener in [before, after] {
+        let heard = listener.heard();
+        assert!(heard.len() > 40, "{} packets", heard.len());
+        assert_eq!(keys(&heard), ("0".to_owned(), vec![0]));
+    }
 }

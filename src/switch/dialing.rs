@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::call::CallState;
+use super::dialogue::Dialogue;
 use super::negotiate::wake;
 use super::playing::tag_of;
 use super::request::Participants;
@@ -85,7 +86,7 @@ impl Switch {
                 let medias = call.dialogue.parties[party].medias.iter().enumerate();
                 for (ix, line) in medias.filter(|(_, line)| is_audio(line)) {
                     sources += 1;
-                    hearers_of(call, party, ix, line.stream, &mut hearers);
+                    hearers_of(&call.dialogue, party, ix, line.stream, &mut hearers);
                 }
             }
             if sources == 0 {
@@ -184,14 +185,13 @@ fn is_audio(line: &super::LegMedia) -> bool {
 }
 
 /// Who hears a line of a party: the members of its bridge, or the party it talks with.
-fn hearers_of(
-    call: &CallState,
+pub(super) fn hearers_of(
+    talk: &Dialogue,
     party: usize,
     ix: usize,
     stream: Option<StreamIx>,
     found: &mut Vec<StreamIx>,
 ) {
-    let talk = &call.dialogue;
     if let Some(others) = stream.and_then(|stream| talk.bridges.beside(stream)) {
         found.extend(others);
         return;

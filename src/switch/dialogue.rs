@@ -9,7 +9,7 @@ use super::listener::Listener;
 use super::mesh::Mesh;
 use super::party::{Gates, Party};
 use super::request::{CodecPolicy, Mux, Participants};
-use crate::engine::{Payload, Privacy, Remote, StreamIx};
+use crate::engine::{Mask, Payload, Privacy, Remote, StreamIx};
 use crate::wire::sdp::{Codec, CodecFilter, Media, PtMap};
 
 /// Most parties of a call, those that hunting has tried and deleted included.
@@ -31,6 +31,8 @@ pub struct Dialogue {
     pub privacy: Option<Privacy>,
     /// What parties that are yet to come may send.
     pub gates: Gates,
+    /// What others are to get of the keys of parties that are yet to come.
+    pub mask: Option<Arc<Mask>>,
     /// Parties that only listen, in order of their coming.
     pub listeners: Vec<Listener>,
     /// Where completed presses of keys are reported to (ng `dtmf-log-dest`).

@@ -1,20 +1,19 @@
 //! Keys that the others are not to get, by command: for a call, or for some of its parties.
 //!
 //! The engine keeps a mask with the stream it is about, whoever that talks with: it survives
-//! re-offers, connect, merge and hold. Parties that come later are not masked.
+//! re-offers, connect, merge and hold. Parties that come later are masked by what was said of the
+//! whole call.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::dialing::hearers_of;
 use super::dialogue::Dialogue;
-use super::negotiate::{is_partly_opaque, wake};
+use super::negotiate::{Plan, is_partly_opaque, listeners, wake};
 use super::party::{LegMedia, Party};
 use super::request::Participants;
 use super::{Switch, SwitchError};
 use crate::engine::{Change, Mask, Payload};
-
-/// Said where tones cannot be masked.
-const NOT_DECODED: &str = "tones are not masked: a codec of the call cannot be decoded";
 
 impl Switch {
     /// Masks the keys that the selected parties press, towards everybody; `None`: no more. Returns
@@ -30,6 +29,9 @@ impl Switch {
     ) -> Result<Vec<String>, SwitchError> {
         self.with_call(call_id, |call| {
             let mut draft = call.dialogue.clone();
+            if matches!(who, Participants::All) {
+                draft.mask = mask.clone().map(Arc::new);
+            }
             for party in draft.select(who)? {
                 draft.parties[party].mask = mask.clone().map(Arc::new);
             }
@@ -71,31 +73,54 @@ impl Switch {
 
 /// What the engine is told of all masks; `ends`: and of who has none.
 fn changes(draft: &mut Dialogue, ends: bool) -> (Vec<Change>, Vec<String>) {
-    let mut changes = Vec::new();
+    let mut plan = Plan::default();
     let open = |party: &&mut Party| !party.closed;
-    let asked = |party: &Party| party.mask.as_ref().is_some_and(|mask| mask.in_band);
-    if draft.parties.iter().any(asked) {
+    if draft.parties.iter().any(asks) {
         // What is heard of them is made, so their listeners must be known, too.
-        changes.extend(draft.parties.iter_mut().filter(open).flat_map(wake));
+        let woken = draft.parties.iter_mut().filter(open).flat_map(wake);
+        plan.changes.extend(woken);
+        listeners::refresh(draft, &mut plan);
     }
-    let lines = draft.open_parties().flat_map(|(_, party)| &party.medias);
-    let decoded = lines.filter(|line| is_audio(line)).all(|line| line.voiced);
-    let mut refused = false;
-    for (_, party) in draft.open_parties() {
-        let mask = party.mask.as_deref().map(|mask| Mask {
-            in_band: mask.in_band && decoded,
-            ..mask.clone()
-        });
-        if mask.is_none() && !ends {
+    for (ix, party) in draft.open_parties() {
+        if party.mask.is_none() && !ends {
             continue;
         }
-        let audio = || party.medias.iter().filter(|line| is_audio(line));
-        refused |= asked(party) && (!decoded || audio().any(is_partly_opaque));
-        let streams = audio().filter_map(|line| line.stream);
-        changes.extend(streams.map(|ix| Change::Mask(ix, mask.clone().map(Box::new))));
+        let lines = party.medias.iter().enumerate();
+        for (n, line) in lines.filter(|(_, line)| is_audio(line)) {
+            let in_band = asks(party) && is_decoded(draft, ix, n);
+            if asks(party) && (!in_band || is_partly_opaque(line)) {
+                let tag = party.tag();
+                plan.warnings.push(format!(
+                    "tones of {tag} media {n} are not masked, or not in every codec: it, or who \
+                     hears it, has one that cannot be decoded"
+                ));
+            }
+            let mask = party.mask.as_deref().map(|mask| Mask {
+                in_band,
+                ..mask.clone()
+            });
+            let stream = line.stream.into_iter();
+            let told = stream.map(|ix| Change::Mask(ix, mask.clone().map(Box::new)));
+            plan.changes.extend(told);
+        }
     }
-    let warnings = refused.then(|| NOT_DECODED.to_owned());
-    (changes, warnings.into_iter().collect())
+    (plan.changes, plan.warnings)
+}
+
+/// Whether tones of a party are to be masked.
+fn asks(party: &Party) -> bool {
+    party.mask.as_ref().is_some_and(|mask| mask.in_band)
+}
+
+/// Whether what a line's party says can be heard without the tones in it: it is decoded, and made
+/// anew for the one who hears it.
+fn is_decoded(talk: &Dialogue, party: usize, n: usize) -> bool {
+    let line = &talk.parties[party].medias[n];
+    let mut hearers = Vec::new();
+    hearers_of(talk, party, n, line.stream, &mut hearers);
+    let lines = talk.open_parties().flat_map(|(_, party)| &party.medias);
+    let mut heard = lines.filter(|line| line.stream.is_some_and(|ix| hearers.contains(&ix)));
+    line.voiced && heard.all(|line| line.voiced && line.speaks.is_some())
 }
 
 fn is_audio(line: &LegMedia) -> bool {

@@ -53,7 +53,12 @@ impl Dialogue {
             streams: StreamIx(first),
         };
         let parties = other.parties.iter().cloned();
-        self.parties.extend(parties.map(|party| party.moved(by)));
+        let mask = self.mask.clone();
+        self.parties.extend(parties.map(|party| Party {
+            // What was said of a whole call is true of who comes to it.
+            mask: party.mask.clone().or_else(|| mask.clone()),
+            ..party.moved(by)
+        }));
         let listeners = other.listeners.iter().cloned();
         let listeners = listeners.map(|listener| listener.moved(by));
         self.listeners.extend(listeners);

@@ -456,6 +456,7 @@ fn add_party(
     let leg = LegIx(u16::try_from(ix).expect("at most STREAMS_MAX"));
     let mut party = Party::new(leg, interface, desk.wall);
     party.gates = draft.gates;
+    party.mask = draft.mask.clone();
     draft.parties.push(party);
     Ok(ix)
 }

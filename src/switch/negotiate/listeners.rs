@@ -170,13 +170,20 @@ fn refresh_line(
         let (types, voice) = heard_of(source, &line.accepted, listener.transcodes);
         Some((source.stream?, types, voice))
     });
+    // Who hears somebody whose tones are masked is sent frames of our own.
+    let masked = wanted.and_then(|(party, _)| draft.parties[party].mask.as_ref());
+    let masked = masked.is_some_and(|mask| mask.in_band);
+    let voiced = listener.party.medias[n].voiced;
+    let speaks = masked || voiced;
     let turned = wanted.is_some_and(|source| !draft.is_audible(source));
     let turns = turned && !line.turned;
     let (told, voice) = match heard {
-        Some((from, types, voice)) if !types.is_empty() => (Some((from, types)), voice),
+        Some((from, types, voice)) if !types.is_empty() => (Some((from, types)), Some(voice)),
         _ => (None, None),
     };
+    let voice = voice.filter(|_| speaks || told.as_ref().is_some_and(|(_, types)| decodes(types)));
     let changed = told != line.told;
+    let changes = changed || (voice.is_some() && !voiced);
     let fits_nothing = wanted.is_some() && told.is_none();
     let why = match () {
         () if turns => Some("hears nothing once this line is not plain RTP any more"),
@@ -190,13 +197,16 @@ fn refresh_line(
         plan.warn(format!("listener {tag} media {n}: {why}"));
     }
     draft.listeners[ix].lines[n].turned = turned;
-    if !changed {
+    if !changes {
         return;
     }
     let own = &mut draft.listeners[ix].party.medias[n];
     if let Some(voice) = voice {
         (own.speaks, own.voiced) = (voice.speaks, true);
         plan.changes.push(Change::Voice(to, Box::new(voice)));
+    }
+    if !changed {
+        return;
     }
     plan.changes.push(match &told {
         Some((from, types)) => tap(*from, to, types.clone()),
@@ -214,7 +224,7 @@ fn tap(from: StreamIx, to: StreamIx, types: Types) -> Change {
 
 /// What of a party's line reaches one who accepts these codecs, by the party's numbers; and what
 /// is to be known of both where something has to be decoded.
-fn heard_of(source: &LegMedia, accepted: &[Codec], transcodes: bool) -> (Types, Option<Voice>) {
+fn heard_of(source: &LegMedia, accepted: &[Codec], transcodes: bool) -> (Types, Voice) {
     let said = said_on(source);
     let side = Side::new(accepted.iter().collect(), None, voices::are_wide(&said));
     let mut table = Table::new(&side, false);
@@ -225,10 +235,14 @@ fn heard_of(source: &LegMedia, accepted: &[Codec], transcodes: bool) -> (Types, 
     if !transcodes {
         types.retain(|kind| kind.via == Via::Relay);
     }
-    let decoded = types.iter().any(|kind| kind.via == Via::Decode);
     let meant = |pt: u8| said.iter().find(|codec| codec.pt == pt).copied();
-    let voice = decoded.then(|| side.voice(&types, meant).voice);
+    let voice = side.voice(&types, meant).voice;
     (types, voice)
+}
+
+/// Whether anything of it reaches the listener as frames of our own only.
+fn decodes(types: &Types) -> bool {
+    types.iter().any(|kind| kind.via == Via::Decode)
 }
 
 fn add(
