@@ -10,7 +10,7 @@ use super::api::{
     StreamIx, StreamReport, Traffic, Verdict,
 };
 use super::call::{Gathering, Repressing};
-use super::digits::{Digits, DigitsConfig, EventName, EventType, Keys, Masked};
+use super::digits::{Digits, DigitsConfig, EventName, EventType, Keys, MaskMode, Masked};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
 use super::latch::Latch;
@@ -327,6 +327,13 @@ impl Stream {
     pub(super) fn veils(&self, pt: u8) -> bool {
         let voice = self.voice.as_ref().filter(|_| self.flags.veiled);
         voice.is_some_and(|voice| rate_of(&voice.config, pt).is_some())
+    }
+
+    /// As [`Self::veils`], for those who only listen.
+    #[inline]
+    pub(super) fn veils_copies(&self, pt: u8) -> bool {
+        let masked = self.mask.as_ref();
+        masked.is_some_and(|masked| masked.mode != MaskMode::Convert) && self.veils(pt)
     }
 
     /// How a payload type can be listened to as it arrives.

@@ -117,6 +117,11 @@ impl Stream {
         if let Some(listening) = &mut self.listens {
             listening.source = listening.source.map(further);
         }
+        let pressed = self.represses.iter_mut().map(|all| &mut all.down);
+        let heard = self.mask.iter_mut().map(|masked| &mut masked.inband.down);
+        for listener in pressed.chain(heard).flatten() {
+            *listener = further(*listener);
+        }
         let Some(voice) = &mut self.voice else {
             return;
         };

@@ -213,9 +213,6 @@ impl Call {
             .types
             .translate(packet.header().pt)
             .ok_or(DropReason::UnknownPayloadType)?;
-        if kind.event | sink.flags.keyed && sink.yield_to_keys(packet, kind.event)? {
-            kind.via = Via::Tones; // pressed anew, as it is where no event may pass
-        }
         if stream.flags.veiled {
             if stream.veils(kind.pt) {
                 kind.via = Via::Decode;
@@ -224,13 +221,18 @@ impl Call {
                 return Err(DropReason::Masked);
             }
         }
+        let made = sink.flags.speaks || kind.via == Via::Decode || sink.mixes_branches();
+        // What frames are made of goes on being heard: none of them is sent meanwhile.
+        let in_place = kind.event || (sink.flags.keyed && !made);
+        if in_place && sink.yield_to_keys(packet, kind.event)? {
+            kind.via = Via::Tones; // pressed anew, as it is where no event may pass
+        }
         if sink.rtp_target().is_none() {
             return Err(DropReason::NoTarget);
         }
         if stream.flags.silenced {
             hush(packet, &kind)?;
         }
-        let made = sink.flags.speaks || kind.via == Via::Decode || sink.mixes_branches();
         Ok((kind, made))
     }
 

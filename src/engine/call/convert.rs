@@ -6,12 +6,12 @@ use crate::engine::digits::{EventEdge, EventPacket, EventReceiver, EventType, Re
 use crate::engine::voice::BridgeIx;
 use crate::wire::rtp::RtpPacket;
 
-/// A party's keys that are pressed anew for others.
+/// A party's telephone-events that are pressed anew for others.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Repressing {
     receiver: EventReceiver,
     /// For whom its key is down.
-    down: Vec<StreamIx>,
+    pub(super) down: Vec<StreamIx>,
     /// What its latest packet told.
     edges: Vec<EventEdge>,
 }
@@ -122,6 +122,7 @@ impl Call {
         let mut edges = std::mem::take(&mut represses.edges);
         for edge in edges.drain(..) {
             match edge {
+                EventEdge::Began { code, .. } if self.presses_inband(ix, code) => {}
                 EventEdge::Began { code, volume, .. } => {
                     let volume = i8::try_from(volume).ok().filter(|volume| *volume > 0);
                     let level = volume.map(|volume| -volume);
@@ -146,7 +147,7 @@ impl Call {
     /// Who hears the keys of a party: the one it is linked to, or the members of its bridge that
     /// hear it. In a mix of more than two only those who accept them as events: a room is not to
     /// hear tones.
-    fn listeners_of(&self, ix: StreamIx, found: &mut Vec<StreamIx>) {
+    pub(super) fn listeners_of(&self, ix: StreamIx, found: &mut Vec<StreamIx>) {
         found.clear();
         let stream = &self.streams[usize::from(ix.0)];
         let bridge = stream.voice.as_ref().and_then(|voice| voice.bridge);

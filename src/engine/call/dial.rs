@@ -63,6 +63,7 @@ impl Call {
     /// The listener goes.
     pub(super) fn abandon_keys(&mut self, now: Micros, ix: StreamIx) {
         self.end_repressing(now, ix);
+        self.tone_ends(now, ix, None);
         let stream = self.streams.get_mut(usize::from(ix.0));
         if let Some(keys) = stream.and_then(|stream| stream.keys.as_mut()) {
             keys.dialer.abandon(now);
@@ -149,6 +150,7 @@ impl Call {
             let keys = stream.keys.as_ref();
             let due = keys.map_or(Micros::NEVER, |keys| keys.dialer.due());
             due.min(Self::next_repressed(stream))
+                .min(Self::next_rested(stream))
         });
         keys.min().unwrap_or(Micros::NEVER)
     }
@@ -158,6 +160,7 @@ impl Call {
         if self.keys_at <= now {
             for ix in 0..self.streams.len() {
                 self.repress_due(now, ix);
+                self.rest_due(now, ix);
                 self.keys_of(now, ix);
             }
             self.keys_at = self.next_key();

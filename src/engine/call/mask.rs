@@ -45,9 +45,12 @@ impl Call {
         stream.flags.masks = stream.mask.is_some();
         let cover = cover(stream, now);
         let before = std::mem::replace(&mut stream.flags.veiled, cover.is_some());
-        self.each_ear(ix, |ear| match &cover {
-            Some(cover) => ear.veil(cover),
-            None => ear.unveil(),
+        let copied = cover.as_ref().filter(|cover| cover.hides_from_all());
+        self.each_ear(ix, |ear, is_own| {
+            match if is_own { cover.as_ref() } else { copied } {
+                Some(cover) => ear.veil(cover),
+                None => ear.unveil(),
+            }
         });
         match (before, &cover) {
             (false, Some(_)) => self.mix_pair_of(now, ix),
@@ -56,15 +59,16 @@ impl Call {
         }
     }
 
-    /// All ears that hear what a party says: its own, and those of who listens to it.
-    fn each_ear(&mut self, ix: StreamIx, mut each: impl FnMut(&mut Ear)) {
+    /// All ears that hear what a party says: its own, and those of who listens to it. `each` is
+    /// told which.
+    fn each_ear(&mut self, ix: StreamIx, mut each: impl FnMut(&mut Ear, bool)) {
         let stream = &mut self.streams[usize::from(ix.0)];
         let taps = stream.taps.as_deref().cloned().unwrap_or_default();
         let own = (!stream.flags.listens).then_some(ix);
         for hearer in own.into_iter().chain(taps) {
             let voice = self.streams[usize::from(hearer.0)].voice.as_mut();
             if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
-                each(ear);
+                each(ear, hearer == ix);
             }
         }
     }
@@ -112,11 +116,11 @@ impl Call {
     pub(super) fn cover_of(&self, now: Micros, ix: StreamIx) -> Option<Cover> {
         let stream = &self.streams[usize::from(ix.0)];
         let listens = stream.listens.as_ref().filter(|_| stream.flags.listens);
-        let source = match listens {
-            Some(listening) => listening.source?,
-            None => ix,
+        let Some(listening) = listens else {
+            return cover(stream, now);
         };
-        cover(self.streams.get(usize::from(source.0))?, now)
+        let source = self.streams.get(usize::from(listening.source?.0))?;
+        cover(source, now).filter(Cover::hides_from_all)
     }
 }
 
@@ -160,7 +164,7 @@ pub(super) fn mask_at(stream: &Stream) -> Micros {
 /// What is hidden in what a party says.
 fn cover(stream: &Stream, now: Micros) -> Option<Cover> {
     let masked = stream.mask.as_deref()?;
-    let hides = masked.in_band && masked.mode.hides();
+    let hides = masked.in_band && masked.mode.hides_tones();
     hides.then(|| Cover {
         mode: masked.mode.clone(),
         look_back_ms: masked.look_back_ms,
@@ -187,6 +191,7 @@ impl Call {
         let header = *packet.header();
         let key = (header.ssrc, header.timestamp.0);
         let payload = packet.payload_mut();
+        masked.inband.told(now, payload);
         if !names_key(payload) || !masked.hides(key.0, key.1) {
             return false;
         }
@@ -200,7 +205,7 @@ impl Call {
             return false;
         }
         if matches!(mode, MaskMode::Silence | MaskMode::Tone { .. }) {
-            self.each_ear(ix, Ear::key_event);
+            self.each_ear(ix, |ear, _| ear.key_event());
         }
         true
     }

@@ -13,7 +13,7 @@ use super::latch::{Judgement, Proof};
 use super::stats::{Arrival, Continuity};
 use super::stream::{Flags, Stream, Types, count, is_timed, middle};
 use super::time::{Micros, micros};
-use super::voice::{Bridge, Outbox};
+use super::voice::{Bridge, Outbox, Pressed};
 use crate::wire::demux::Datagram;
 use crate::wire::rtcp::{Compound, PacketType, Report, SenderInfo};
 use crate::wire::rtp::RtpPacket;
@@ -29,6 +29,7 @@ mod digits;
 mod echo;
 mod fork;
 mod gather;
+mod inband;
 mod mask;
 mod opaque;
 mod pair;
@@ -93,6 +94,8 @@ pub struct Call {
     space: voice::Workspace,
     /// Samples before their rate is converted.
     raw_pcm: Vec<i16>,
+    /// What was heard in the latest frames of keys that are pressed anew, and of whom.
+    pressed: Vec<(StreamIx, Pressed)>,
     /// Some leg or bridge makes frames.
     frames: bool,
     /// How late the latest frames were.
@@ -135,6 +138,7 @@ impl Call {
             outbox: Outbox::default(),
             space: voice::Workspace::default(),
             raw_pcm: Vec::new(),
+            pressed: Vec::new(),
             frames: false,
             late_us: None,
             presses_ignored: 0,
@@ -270,6 +274,7 @@ impl Call {
             self.keys_due(now);
             self.gather_due(now);
             self.speak_due(now);
+            self.press_heard(now);
             self.gather_due(now);
         }
         if self.ended.is_none()

@@ -162,7 +162,7 @@ impl Call {
         let listening = listener.listens.as_ref().ok_or(DropReason::NoSink)?;
         let kind = listening.types.listed(packet.header().pt);
         let mut kind = kind.ok_or(DropReason::UnknownPayloadType)?;
-        if self.streams[usize::from(ix.0)].veils(kind.pt) {
+        if self.streams[usize::from(ix.0)].veils_copies(kind.pt) {
             // One who cannot be sent it without the keys in it is sent nothing.
             let voice = listener.voice.as_ref();
             let hears = voice.and_then(|voice| rate_of(&voice.config, kind.pt));

@@ -331,7 +331,8 @@ impl Call {
         if self.is_bridged(to) {
             return Some(Err(DropReason::NotHeard)); // it hears its bridge
         }
-        let mixes = self.streams[usize::from(to.0)].mixes_branches();
+        let listener = &self.streams[usize::from(to.0)];
+        let (mixes, keyed) = (listener.mixes_branches(), listener.flags.keyed);
         if via == Via::Decode || mixes {
             match self.open_mouth(now, to) {
                 Ok(mouth) => {
@@ -345,7 +346,8 @@ impl Call {
         let mouth = voice.mouth.as_deref_mut()?;
         let recoded = mouth.recoded_at;
         let rests = recoded.is_none_or(|at| now.since(at) >= RECODE_REST_US);
-        if via != Via::Decode && !mixes && voice.catches_up.is_none() && rests {
+        let needed = via == Via::Decode || mixes || keyed;
+        if !needed && voice.catches_up.is_none() && rests {
             mouth.recodes = false;
             if mouth.plays_nothing() {
                 self.close_mouth(now, usize::from(to.0));
@@ -515,11 +517,16 @@ impl Call {
             return false;
         };
         let (ear_hz, rate_hz) = (ear.rate_hz(), mouth.rate_hz());
+        let pressed = &mut self.pressed;
+        let mut tell = |what| pressed.push((from, what));
         if ear_hz == rate_hz {
-            return ear.pull(now, pcm);
+            let spoke = ear.pull(now, pcm);
+            ear.tell(&mut tell);
+            return spoke;
         }
         let raw = room(&mut self.raw_pcm, mouth.frame_samples_at(ear_hz));
         let spoke = ear.pull(now, raw);
+        ear.tell(&mut tell);
         convert(&mut voice.converter, ear_hz, rate_hz, raw, pcm) && spoke
     }
 
@@ -634,6 +641,8 @@ impl Call {
             match ear {
                 Some(ear) if wanted => {
                     bridge.take(seat, ear.rate_hz(), |pcm| ear.pull(now, pcm));
+                    let pressed = &mut self.pressed;
+                    ear.tell(&mut |what| pressed.push((member.stream, what)));
                 }
                 Some(ear) => {
                     // What is said while nobody may hear it is not kept for later.

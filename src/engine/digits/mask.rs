@@ -4,6 +4,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::inband::InBand;
 use super::{HOLD_US, Press, Trigger, TriggerError, Triggers};
 use crate::engine::time::Micros;
 use crate::wire::event::{EVENT_LEN, TelephoneEvent};
@@ -68,12 +69,22 @@ pub enum MaskMode {
     RandomDigit,
     /// The key 0.
     ZeroDigit,
+    /// The key itself, pressed anew by us: silence in audio, and a telephone-event in its place, or
+    /// a tone of our own for a listener that accepts none. Telephone-events pass, and who only
+    /// listens hears what was said.
+    Convert,
 }
 
 impl MaskMode {
     /// Whether telephone-events are not relayed as they came.
     #[must_use]
     pub fn hides(&self) -> bool {
+        !matches!(self, Self::Pass | Self::Convert)
+    }
+
+    /// Whether tones are not heard as they are.
+    #[must_use]
+    pub fn hides_tones(&self) -> bool {
         *self != Self::Pass
     }
 
@@ -87,6 +98,7 @@ impl MaskMode {
             Self::Tone { .. } => "tone",
             Self::RandomDigit => "random",
             Self::ZeroDigit => "zero",
+            Self::Convert => "convert",
         }
     }
 }
@@ -159,6 +171,8 @@ pub(in crate::engine) struct Masked {
     before: MaskMode,
     trigger: Option<Box<Trigger>>,
     pub(in crate::engine) puts: Substitutes,
+    /// What is pressed anew of its tones.
+    pub(in crate::engine) inband: InBand,
     /// The latest events, and whether they were masked: what began in one way goes on so.
     seen: [Option<Seen>; REMEMBERED],
     latest: usize,
@@ -181,6 +195,7 @@ impl Masked {
             before: config.mode,
             trigger: triggers.map(|triggers| Box::new(Trigger::new(now, *triggers))),
             puts: Substitutes::default(),
+            inband: InBand::default(),
             seen: [None; REMEMBERED],
             latest: 0,
         };
@@ -196,6 +211,7 @@ impl Masked {
         let new = Self::new(now, config);
         *self = Self {
             puts: std::mem::take(&mut self.puts),
+            inband: std::mem::take(&mut self.inband),
             seen: self.seen,
             latest: self.latest,
             trigger: trigger.or(new.trigger),

@@ -3,6 +3,7 @@
 mod dial;
 mod dialer;
 mod hearing;
+mod inband;
 mod listener;
 mod mask;
 mod merge;
@@ -19,6 +20,8 @@ pub use dial::*;
 pub(super) use dialer::{Dialer, Due};
 pub(super) use hearing::Audio;
 pub use hearing::{TONE_REORDER_US, TONE_SILENCE_US};
+pub(super) use inband::Tone;
+pub use inband::{EVENT_CLAIM_US, TONE_REST_US};
 pub(super) use listener::{EventName, Keys, Turn};
 pub use mask::{
     LOOK_BACK_MS, MASK_LEVEL_DBM0, MASK_TONE_HZ, MASK_TONES_MAX, Mask, MaskError, MaskMode,

@@ -1,7 +1,7 @@
 //! What a party says, as samples.
 
 use super::api::{PlayoutBounds, Voice};
-use super::veil::{Cover, Veil};
+use super::veil::{Cover, Pressed, Veil};
 use crate::audio::codec::Decoder;
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig, PlayoutStats, Pulled};
 use crate::engine::time::Micros;
@@ -76,7 +76,8 @@ impl Ear {
 
     /// One frame; `false`: there is nothing to hear.
     pub(in crate::engine) fn pull(&mut self, now: Micros, pcm: &mut [i16]) -> bool {
-        let heard = self.playout.pull(now, pcm) != Pulled::Idle;
+        let pulled = self.playout.pull(now, pcm);
+        let heard = pulled != Pulled::Idle;
         if heard && let Some(bounds) = self.begins_at_once.take() {
             self.take_time(&bounds);
         }
@@ -84,11 +85,20 @@ impl Ear {
             self.last = pcm.last().copied().filter(|_| heard).unwrap_or(0);
             return heard;
         };
-        let heard = veil.pass(pcm, heard);
-        if veil.is_gone() {
-            self.veil = None;
+        if matches!(pulled, Pulled::Concealed | Pulled::Idle) {
+            veil.make_up(pcm.len());
         }
-        heard
+        veil.pass(pcm, heard)
+    }
+
+    /// After a frame: what has become of keys in it that are pressed anew.
+    pub(in crate::engine) fn tell(&mut self, tell: &mut impl FnMut(Pressed)) {
+        if let Some(veil) = &mut self.veil {
+            veil.tell(tell);
+            if veil.is_gone() {
+                self.veil = None;
+            }
+        }
     }
 
     /// Hides the keys in what it gives from now on.

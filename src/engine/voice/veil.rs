@@ -41,6 +41,17 @@ const HOLD_MS_MAX: usize = 10_000;
 /// microseconds.
 const SHORTEST_US: usize = 2_500;
 
+/// A key that goes on after less than this was interrupted: no press begins so soon after another
+/// (30 ms, ETSI ES 201 235-3 clause 4.2.4).
+const PAUSE_MS: usize = 25;
+
+/// Where a loss was concealed at a key's end, its end waits so long behind the loss for the key to
+/// go on: what a detector takes to say so.
+const SURE_MS: usize = 60;
+
+/// Frames with concealed losses that are remembered.
+const MADE_UP_MAX: usize = 8;
+
 /// A key at random is one of the first ten: 0 to 9.
 const RANDOM_DIGITS: usize = 10;
 
@@ -61,6 +72,28 @@ struct Span {
 
 type Spans = SmallVec<[Span; SPANS_MAX]>;
 
+/// What becomes of a key whose press is told to who hears it in the place of its tone.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum Pressed {
+    /// Its first sample would have been heard now. The level is that of both tones, in dBm0.
+    Down { digit: Digit, level_dbm0: f32 },
+    /// It is still down.
+    Held,
+    /// It is up, or will be, after so long.
+    Up { duration_us: u64 },
+}
+
+/// Whether a key is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tell {
+    /// To nobody.
+    Never,
+    /// When its first sample leaves, at this level.
+    Later(f32),
+    /// It was, and its end will be.
+    Told,
+}
+
 /// What a veil hides, and how.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Cover {
@@ -68,6 +101,13 @@ pub(in crate::engine) struct Cover {
     pub(in crate::engine) look_back_ms: u16,
     /// What is random comes of this.
     pub(in crate::engine) seed: u64,
+}
+
+impl Cover {
+    /// Whether those who only listen do not hear it either: nobody could press it for them.
+    pub(in crate::engine) fn hides_from_all(&self) -> bool {
+        self.mode != MaskMode::Convert
+    }
 }
 
 /// The line.
@@ -95,6 +135,8 @@ pub(in crate::engine) struct Veil {
     /// What is to be hidden, in order and apart.
     spans: Spans,
     keys: SmallVec<[Key; SPANS_MAX]>,
+    /// The latest frames in which a loss was concealed: where they begin and end.
+    made_up: SmallVec<[(u64, u64); MADE_UP_MAX]>,
     /// Keys so far.
     presses: usize,
     put: Put,
@@ -110,6 +152,9 @@ struct Key {
     /// `None`: it is still down.
     end: Option<u64>,
     put: Sound,
+    tell: Tell,
+    /// What is heard up to here says whether it goes on after its end.
+    sure_at: u64,
 }
 
 impl Veil {
@@ -139,6 +184,7 @@ impl Veil {
             last,
             spans: SmallVec::new(),
             keys: SmallVec::new(),
+            made_up: SmallVec::new(),
             presses: 0,
             put: Put::new(rate_hz, RAMP_MS * per_ms),
             leaving: 0,
@@ -201,7 +247,19 @@ impl Veil {
             start,
             end: Some(end),
             put,
+            tell: Tell::Never,
+            sure_at: 0,
         });
+    }
+
+    /// Of the frame that comes next, some was not heard: it was lost, or is not there yet.
+    pub(in crate::engine) fn make_up(&mut self, samples: usize) {
+        self.fill_up();
+        if self.made_up.len() == MADE_UP_MAX {
+            self.made_up.remove(0);
+        }
+        let start = self.end();
+        self.made_up.push((start, start + samples as u64));
     }
 
     /// Takes a frame in and gives the one whose time has come. `speaks`: there is something to hear
@@ -224,8 +282,33 @@ impl Veil {
         let hides = self.cover_up(pcm);
         self.line.drain(..pcm.len());
         self.front += pcm.len() as u64;
-        self.forget_passed();
         speaks || hides
+    }
+
+    /// What has become of keys since the latest frame, and forgets those that have passed.
+    pub(in crate::engine) fn tell(&mut self, tell: &mut impl FnMut(Pressed)) {
+        let (front, heard) = (self.front, self.end());
+        let (per_ms, gone) = (self.per_ms, self.is_gone());
+        for key in &mut self.keys {
+            if let (Tell::Later(level_dbm0), Some(digit)) = (key.tell, key.digit)
+                && key.start < front
+            {
+                key.tell = Tell::Told;
+                tell(Pressed::Down { digit, level_dbm0 });
+            }
+            if key.tell == Tell::Told {
+                let end = key.end.filter(|_| heard >= key.sure_at);
+                let Some(end) = end.or_else(|| gone.then_some(front)) else {
+                    tell(Pressed::Held);
+                    continue;
+                };
+                key.tell = Tell::Never;
+                let samples = end.saturating_sub(key.start);
+                let duration_us = samples * 1_000 / per_ms.max(1) as u64;
+                tell(Pressed::Up { duration_us });
+            }
+        }
+        self.forget_passed();
     }
 
     /// One past the newest sample.
@@ -272,23 +355,59 @@ impl Veil {
         self.detector.feed(pcm, &mut |edge| heard.push(edge));
         for edge in heard {
             match edge {
+                Heard::Began(tone) if self.goes_on(tone.digit, tone.start + by) => {}
                 Heard::Began(tone) => {
                     let key = Key {
                         digit: Some(tone.digit),
                         start: tone.start + by,
                         end: None,
                         put: self.substitute(tone.level_dbm0),
+                        tell: match self.mode {
+                            MaskMode::Convert => Tell::Later(tone.level_dbm0),
+                            _ => Tell::Never,
+                        },
+                        sure_at: 0,
                     };
                     self.note(key);
                 }
                 Heard::Ended(tone) => {
+                    let sure_at = self.sure_at(tone.end + by);
                     let down = |key: &&mut Key| key.digit.is_some() && key.end.is_none();
                     if let Some(key) = self.keys.iter_mut().rev().find(down) {
-                        key.end = Some(tone.end + by);
+                        (key.end, key.sure_at) = (Some(tone.end + by), sure_at);
                     }
                 }
             }
         }
+    }
+
+    /// Whether a tone is the rest of the latest key, which a loss cut in two; then that goes on.
+    fn goes_on(&mut self, digit: Digit, start: u64) -> bool {
+        let pause = (PAUSE_MS * self.per_ms) as u64;
+        let Some(key) = self.keys.last_mut().filter(|key| key.digit == Some(digit)) else {
+            return false;
+        };
+        let Some(end) = key.end else { return false };
+        let lost = self.made_up.iter().map(|(from, to)| {
+            let (from, to) = ((*from).max(end), (*to).min(start));
+            to.saturating_sub(from)
+        });
+        let goes_on = start.saturating_sub(end) <= lost.sum::<u64>() + pause;
+        if goes_on && key.tell != Tell::Never {
+            key.end = None;
+        }
+        goes_on && key.tell != Tell::Never
+    }
+
+    /// Up to where has to be heard whether a key goes on after its end.
+    fn sure_at(&self, end: u64) -> u64 {
+        let near = (PAUSE_MS * self.per_ms) as u64;
+        let lost = self.made_up.iter();
+        let lost = lost.filter(|(from, to)| *from <= end + near && end <= to + near);
+        let last = lost
+            .map(|(_, to)| to + (SURE_MS * self.per_ms) as u64)
+            .max();
+        last.unwrap_or(end)
     }
 
     /// What is heard in the place of the next press.
@@ -377,7 +496,7 @@ impl Veil {
         let front = self.front;
         self.spans.retain(|span| front < span.end + ramp);
         self.keys
-            .retain(|key| key.end.is_none_or(|end| front < end));
+            .retain(|key| key.tell == Tell::Told || key.end.is_none_or(|end| front < end));
     }
 }
 
