@@ -308,6 +308,9 @@ pub struct SentOn {
     pub spare: u128,
     /// It may send telephone-events whatever the answerer accepts.
     pub events: bool,
+    /// Where one of the two accepts telephone-events and the other does not, tones in what the
+    /// latter says become events.
+    pub converts: bool,
 }
 
 /// An offer and its latest answer.

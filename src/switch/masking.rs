@@ -13,7 +13,7 @@ use super::negotiate::{Plan, is_partly_opaque, listeners, wake};
 use super::party::{LegMedia, Party};
 use super::request::Participants;
 use super::{Switch, SwitchError};
-use crate::engine::{Change, Mask, Payload};
+use crate::engine::{Change, Mask, MaskMode, Payload};
 
 impl Switch {
     /// Masks the keys that the selected parties press, towards everybody; `None`: no more. Returns
@@ -95,13 +95,16 @@ fn changes(draft: &mut Dialogue, ends: bool) -> (Vec<Change>, Vec<String>) {
                      hears it, has one that cannot be decoded"
                 ));
             }
-            let mask = party.mask.as_deref().map(|mask| Mask {
+            let commanded = party.mask.as_deref().map(|mask| Mask {
                 in_band,
                 ..mask.clone()
             });
+            // What was negotiated counts again once nothing is commanded any more.
+            let negotiated = || line.converts.then(|| Mask::of(MaskMode::Convert));
+            let mask = commanded.or_else(negotiated).map(Box::new);
             let stream = line.stream.into_iter();
-            let told = stream.map(|ix| Change::Mask(ix, mask.clone().map(Box::new)));
-            plan.changes.extend(told);
+            plan.changes
+                .extend(stream.map(|ix| Change::Mask(ix, mask.clone())));
         }
     }
     (plan.changes, plan.warnings)

@@ -222,6 +222,10 @@ pub struct LegMedia {
     pub noise: Option<u8>,
     /// The telephone-event type that it accepts.
     pub event: Option<EventType>,
+    /// Tones in what its party says become telephone-events, unless a mask was commanded.
+    pub converts: bool,
+    /// Its latest offer asked for that, where it is of use.
+    pub asks_conversion: bool,
     /// What it is sent while there is nothing to hear.
     pub idle: IdleChoice,
     /// What it may send, and how that gets to its peer.
@@ -295,6 +299,8 @@ impl LegMedia {
             speaks: None,
             noise: None,
             event: None,
+            converts: false,
+            asks_conversion: false,
             idle: IdleChoice::default(),
             voiced: false,
             digits: DigitsConfig::default(),
@@ -322,6 +328,8 @@ impl LegMedia {
             digits: DigitsConfig::default(),
             noise: None,
             event: None,
+            converts: false,
+            asks_conversion: false,
             idle: IdleChoice::default(),
             types: SmallVec::new(),
             remote: None,

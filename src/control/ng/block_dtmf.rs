@@ -44,6 +44,8 @@ pub enum Security {
     Random,
     /// `zero`: the key 0.
     Zero,
+    /// `DTMF`: the key itself, as a telephone-event.
+    Dtmf,
 }
 
 impl Security {
@@ -57,6 +59,7 @@ impl Security {
             "tone" => Self::Tone,
             "random" => Self::Random,
             "zero" => Self::Zero,
+            "dtmf" => Self::Dtmf,
             _ => return None,
         })
     }
@@ -134,6 +137,7 @@ impl MaskKeys {
             Security::Silence => MaskMode::Silence,
             Security::Random => MaskMode::RandomDigit,
             Security::Zero => MaskMode::ZeroDigit,
+            Security::Dtmf => MaskMode::Convert,
             Security::Tone => self.tone(),
         }
     }
@@ -214,6 +218,8 @@ mod tests {
         let drop = mask(r#","DTMF-security":"drop""#);
         assert_eq!(drop, Some(Mask::of(MaskMode::Absorb)));
         assert_eq!(mask(r#","DTMF-security":"off""#), None);
+        let convert = mask(r#","DTMF-security":"DTMF""#);
+        assert_eq!(convert, Some(Mask::of(MaskMode::Convert)));
         let zero = mask(r#","DTMF-security":"zero","delay-buffer":80"#).expect("a mask");
         assert_eq!((zero.mode, zero.look_back_ms), (MaskMode::ZeroDigit, 80));
         let short = mask(r#","DTMF-security":"random","DTMF-delay":5"#).expect("a mask");

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::voices::{self, Side, Speech, Types, kind_of};
+use super::voices::{self, Conversion, Side, Speech, Types, kind_of};
 use crate::audio::codec::CodecKind;
 use crate::switch::dialogue::{Offer, SentOn};
 use crate::switch::request::CodecPolicy;
@@ -22,6 +22,8 @@ pub(super) struct Settled {
     pub(super) types: [Types; 2],
     /// What they speak, where it is audio that is read.
     pub(super) voices: Option<[Speech; 2]>,
+    /// What becomes of keys in what they say, where that was asked for.
+    pub(super) conversion: Option<[Conversion; 2]>,
 }
 
 /// What becomes of a codec of an offer.
@@ -72,6 +74,7 @@ pub(super) fn send_on(
         }
         on.told.push(Codec { pt, ..codec });
     }
+    on.converts = is_named(&policy.transcode);
     on.events = policy.force || is_named(&policy.transcode) || is_named(&policy.accept);
     for (codec, fate) in media.codecs.iter().zip(&fates) {
         let accepted = has_all(&policy.accept) || is_listed(&policy.accept, codec);
@@ -312,6 +315,7 @@ pub(super) fn settle(
             pts: maps.answer,
             types: [&maps.to_answerer, &maps.to_offerer].map(|entries| relayed(entries)),
             voices: None,
+            conversion: None,
         };
     };
     let mut passing = line.media.without_text();
@@ -337,11 +341,13 @@ pub(super) fn settle(
         b.voice(&types[1], |pt| talk.answered_under(pt)),
     ];
     drop((a, b));
+    let conversion = on.converts.then(|| voices::conversions(voices.each_ref()));
     Settled {
         told: talk.told,
         pts: maps.answer,
         types,
         voices: Some(voices),
+        conversion,
     }
 }
 

@@ -4,8 +4,8 @@
 //! What is new is only the way from the codecs of the one to those of the other.
 
 use super::hold::end_holds_of;
-use super::media::{give_voice, is_recoded};
-use super::voices::{Side, Speech, Table, Types, are_wide};
+use super::media::{convert, give_voice, is_recoded};
+use super::voices::{Conversion, Side, Speech, Table, Types, are_wide, conversions};
 use super::{Plan, settled_on};
 use crate::engine::{Change, Payload, StreamIx};
 use crate::switch::SwitchError;
@@ -111,17 +111,24 @@ fn join_line(draft: &mut Dialogue, plan: &mut Plan, parties: [usize; 2], lines: 
     if line.payload == Payload::Rtp {
         let is_audio = line.kind.eq_ignore_ascii_case("audio");
         let ways = ways(&at.map(|at| Agreed::of(draft, at)));
+        let asked = at.map(|(party, ix)| draft.parties[party].medias[ix].asks_conversion);
+        let conversion = (is_audio && asked.contains(&true)).then(|| {
+            let [a, b] = &ways;
+            conversions([&a.1, &b.1])
+        });
+        let converted = conversion.is_some_and(|all| all.contains(&Conversion::Made));
         if ways.iter().any(|(types, _)| types.is_empty()) {
             plan.warn(format!(
                 "media {}: no codec of one party can be brought to the other",
                 lines[0]
             ));
         }
-        let recoded = ways.iter().any(|(types, _)| is_recoded(types));
+        let made = converted || ways.iter().any(|(types, _)| is_recoded(types));
         for ((party, ix), (types, voice)) in at.into_iter().zip(ways) {
             let own = &mut draft.parties[party].medias[ix];
-            give_voice(own, plan, types, Some(voice).filter(|_| is_audio), recoded);
+            give_voice(own, plan, types, Some(voice).filter(|_| is_audio), made);
         }
+        convert(draft, plan, at, conversion);
     }
     hear(plan, a, Some(b));
     hear(plan, b, Some(a));

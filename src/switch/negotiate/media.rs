@@ -4,11 +4,11 @@ use smallvec::SmallVec;
 
 use super::branches::Standing;
 use super::codecs::Settled;
-use super::voices::{Speech, Types, relayed};
+use super::voices::{Conversion, Speech, Types, relayed};
 use super::{Desk, Plan, echo};
 use crate::engine::{
-    Change, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX, StreamConfig, StreamIx,
-    Via,
+    Change, Mask, MaskMode, PAYLOAD_TYPES_MAX, Payload, PayloadType, Privacy, STREAMS_MAX,
+    StreamConfig, StreamIx, Via,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::{Dialogue, Offer, OfferedLine};
@@ -190,12 +190,20 @@ pub(super) fn join(
         }
     }
     let [Some(a), Some(b)] = streams else { return };
+    let conversion = settled.conversion.filter(|_| !rejected);
     let recoded = settled.types.iter().any(|types| is_recoded(types));
+    let made = recoded || conversion.is_some_and(|all| all.contains(&Conversion::Made));
     for (slot, party) in [offer.offerer, offer.answerer].into_iter().enumerate() {
         let voice = settled.voices.as_ref().map(|voices| voices[slot].clone());
         let own = &mut draft.parties[party].medias[ix];
-        give_voice(own, plan, settled.types[slot].clone(), voice, recoded);
+        give_voice(own, plan, settled.types[slot].clone(), voice, made);
     }
+    convert(
+        draft,
+        plan,
+        [(offer.offerer, ix), (offer.answerer, ix)],
+        conversion,
+    );
     if standing != Standing::Lost {
         plan.changes.push(Change::Link {
             from: a,
@@ -259,6 +267,38 @@ pub(super) fn give_voice(
     line.types.clone_from(&types);
     plan.changes.push(Change::PayloadTypes(stream, types));
 }
+
+/// Keys in what two parties say on a line become events of ours, or do no more, as `conversion`
+/// says, where it was asked for. A mask that was commanded stays.
+pub(super) fn convert(
+    draft: &mut Dialogue,
+    plan: &mut Plan,
+    lines: [(usize, usize); 2],
+    conversion: Option<[Conversion; 2]>,
+) {
+    for (side, (party, ix)) in lines.into_iter().enumerate() {
+        let party = &mut draft.parties[party];
+        let own = &mut party.medias[ix];
+        let becomes = conversion.map(|all| all[side]);
+        let converts = becomes == Some(Conversion::Made);
+        own.asks_conversion = conversion.is_some();
+        let before = std::mem::replace(&mut own.converts, converts);
+        if let Some(stream) = own
+            .stream
+            .filter(|_| before != converts && party.mask.is_none())
+        {
+            let mask = converts.then(|| Box::new(Mask::of(MaskMode::Convert)));
+            plan.changes.push(Change::Mask(stream, mask));
+        }
+        if becomes == Some(Conversion::Impossible) {
+            plan.warn(format!("media {ix}: {NOT_CONVERTED}"));
+        }
+    }
+}
+
+/// Said where keys in audio cannot be found.
+const NOT_CONVERTED: &str =
+    "keys in the audio are not converted to telephone-event: a codec cannot be decoded";
 
 /// Whether any of it is decoded and encoded anew, or sounds.
 pub(super) fn is_recoded(types: &[PayloadType]) -> bool {

@@ -245,6 +245,31 @@ pub(super) struct Speech {
     pub(super) event: Option<EventType>,
 }
 
+/// What becomes of keys that sound in what a party says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conversion {
+    /// They pass.
+    Needless,
+    /// They are told as telephone-events.
+    Made,
+    /// They would be, if what is said could be decoded.
+    Impossible,
+}
+
+/// What becomes of the keys of two parties where conversion was asked for: one has no
+/// telephone-event, the other one has.
+pub(super) fn conversions([a, b]: [&Speech; 2]) -> [Conversion; 2] {
+    [(a, b), (b, a)].map(|(from, to)| {
+        let needed = from.event.is_none() && to.event.is_some();
+        let can = !from.voice.hears.is_empty() && to.voice.speaks.is_some();
+        match (needed, can) {
+            (false, _) => Conversion::Needless,
+            (true, true) => Conversion::Made,
+            (true, false) => Conversion::Impossible,
+        }
+    })
+}
+
 /// Tells the engine what a party speaks and hears, where it does not know: it has to before the
 /// party is played to, mixed or forked.
 pub(in crate::switch) fn wake(party: &mut Party) -> impl Iterator<Item = Change> {
