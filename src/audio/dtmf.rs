@@ -64,7 +64,7 @@ pub struct Tone {
 pub enum Heard {
     /// A key is down, told 30 to 35 ms after its start.
     Began(Tone),
-    /// It is up, told some 25 ms after its end. Every `Began` has one, unless the sound ends first.
+    /// It is up, told some 30 ms after its end. Every `Began` has one, unless the sound ends first.
     Ended(Tone),
 }
 
@@ -160,9 +160,9 @@ struct Press {
     present: f64,
 }
 
-/// A tone that is away for longer has ended: 20 ms, between the 10 ms that must not split a press
-/// and the 30 ms that must split two.
-const GONE: f64 = 160.0;
+/// A tone that is away for longer has ended: 24 ms, which a lost packet of 20 ms does not take and
+/// the 30 ms that must split two presses do; the 10 ms that must not split one are far below.
+const GONE: f64 = 192.0;
 
 impl Hearing {
     /// One look at the last samples, `now` is the position behind them.

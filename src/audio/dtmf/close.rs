@@ -116,6 +116,15 @@ impl Track {
         AGE_MAX
     }
 
+    /// Samples since the envelope was last above a level, [`AGE_MAX`] at most.
+    pub(super) fn since_above(&self, level: f32) -> f32 {
+        let above = self
+            .amplitudes
+            .iter()
+            .position(|amplitude| *amplitude > level);
+        above.map_or(AGE_MAX, |step| (step * STEP) as f32)
+    }
+
     /// Samples in which the envelope rose to half of its full height, if that is still in sight.
     pub(super) fn rise(&self, full: f32) -> Option<f32> {
         let foot = self.age(0.3 * full);

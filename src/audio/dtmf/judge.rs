@@ -5,12 +5,18 @@
 //! has one flaw, or two: noise takes from its share, a slip from its phase, an echo from its
 //! steadiness. A voice has a little of all. So each flaw is measured against what is the most in
 //! use, and their squares add up.
+//!
+//! One property tells more than all others: a sender's frequencies come from a crystal, a voice has
+//! none. So a deviation counts long before it is too much, and what hits both frequencies exactly
+//! may be bent in all that a codec of speech bends: its steadiness, its start.
 
-use super::close::{Close, INSIDE_MAX, STEP, Track, present, response, split, squares};
+use super::close::{Close, INSIDE_MAX, STEP, present, response, split, squares};
 use super::frontend::Window;
 use super::screen::{Found, Pair};
-use super::tables::LONG;
+use super::tables::{LONG, SHORT};
 use crate::audio::tone::FULL_SCALE_DBM0;
+
+type Range = std::ops::RangeInclusive<f32>;
 
 /// What is asked of a tone at some age.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +29,6 @@ struct Bar {
     share_min: [f32; 2],
     /// Share that they lack, which counts as one flaw.
     lack: f32,
-    flaw_max: f32,
 }
 
 /// A pure tone after 29.5 ms, when one of 24 ms is over; one in noise at 8 dB has more to show.
@@ -33,14 +38,12 @@ const BARS: [Bar; 2] = [
         inside: 8,
         share_min: [0.90, 0.94],
         lack: 0.12,
-        flaw_max: 1.2,
     },
     Bar {
         length_min: 320.0,
         inside: INSIDE_MAX,
         share_min: SHARES_LEAST,
         lack: 0.24,
-        flaw_max: 1.0,
     },
 ];
 /// The least shares that are ever accepted.
@@ -53,15 +56,25 @@ const DEVIATION_MAX: f32 = 0.0235;
 /// Each tone is at least this strong, in dBm0.
 const LEVEL_DBM0_MIN: f32 = -42.0;
 /// High minus low, in dB.
-const TWIST_DB: std::ops::RangeInclusive<f32> = -9.6..=7.6;
+const TWIST_DB: Range = -9.6..=7.6;
 /// Amplitudes inside, relative to their median.
-const STEADY: std::ops::RangeInclusive<f32> = 0.60..=1.50;
+const STEADY: Range = 0.60..=1.50;
 /// How well the steps of the phase agree.
 const AGREEMENT_MIN: f32 = 0.965;
 /// What is behind the tones has changed its power by no more than this since before them.
 const BEFORE_MAX: f32 = 1.5;
 
-/// What counts as one flaw each:
+/// What is exact, and has nothing behind it: deviation, agreement of the phases, share of the power
+/// and length in samples;
+const EXACT_DEVIATION: f32 = 0.007;
+const EXACT_AGREEMENT_MIN: f32 = 0.975;
+const EXACT_SHARE_MIN: f32 = 0.90;
+const EXACT_LENGTH_MIN: f32 = 248.0;
+/// and what it may be: Opus at 16 kbit/s lets an envelope swing and starts one tone after the other.
+const EXACT_STEADY: Range = 0.40..=1.5;
+
+/// The most that the squares of all flaws sum up to. What counts as one flaw each:
+const FLAWS_MAX: f32 = 1.0;
 /// share that is lacking beside a dial tone,
 const FLAW_LACK_BEHIND: f32 = 0.06;
 /// samples of rise beyond a window's own 3 ms,
@@ -71,12 +84,12 @@ const RISE: f32 = 24.0;
 const FLAW_DISAGREEMENT: f32 = 0.03;
 /// amplitudes apart, relative to their median,
 const FLAW_SPREAD: f32 = 0.8;
-/// deviation beyond 1.8 %,
-const FLAW_DEVIATION: f32 = 0.005;
-const DEVIATION: f32 = 0.018;
+/// deviation beyond 0.6 %: at the 1.8 % that must be taken two thirds of all are left to others,
+const FLAW_DEVIATION: f32 = 0.015;
+const DEVIATION: f32 = 0.006;
 /// decibels of twist beyond what must be taken and half a decibel of noise,
 const FLAW_TWIST_DB: f32 = 1.0;
-const TWIST_USUAL_DB: std::ops::RangeInclusive<f32> = -8.3..=6.3;
+const TWIST_USUAL_DB: Range = -8.3..=6.3;
 /// samples between the starts,
 const FLAW_SKEW: f32 = 40.0;
 /// and a start that is out of sight.
@@ -134,74 +147,134 @@ pub(super) fn judge(window: &Window, found: Found) -> Option<Seen> {
 }
 
 fn passes(bar: &Bar, close: &Close, window: &Window, found: Found) -> Option<Seen> {
-    let tracks = [&close.low, &close.high];
-    let amplitudes = tracks.map(|track| track.amplitude(bar.inside));
-    let ages = [0, 1].map(|ix: usize| tracks[ix].age(amplitudes[ix] / 2.0));
-    let (length, skew) = (ages[0].min(ages[1]), (ages[0] - ages[1]).abs());
-    if length < bar.length_min || skew > SKEW_MAX {
-        return None;
-    }
-    let spread = spread(tracks[0], bar.inside)?.max(spread(tracks[1], bar.inside)?);
-    let [(low_hz, low_agreement), (high_hz, high_agreement)] =
-        tracks.map(|track| track.deviation(bar.inside));
-    let deviation =
-        (low_hz.abs() / close.low.nominal_hz()).max(high_hz.abs() / close.high.nominal_hz());
-    let agreement = low_agreement.min(high_agreement);
-    if deviation > DEVIATION_MAX || agreement < AGREEMENT_MIN {
-        return None;
-    }
-    let share = if found.behind {
-        share_behind(window, found.pair, length, [low_hz, high_hz])?
-    } else {
-        close.share(bar.inside, [low_hz, high_hz])
-    };
-    // A tone beside its nominal frequency is measured too weak.
-    let seen = Seen {
-        pair: found.pair,
-        length,
-        low: amplitudes[0] / response(low_hz, super::tables::SHORT),
-        high: amplitudes[1] / response(high_hz, super::tables::SHORT),
-        share,
-    };
-    let twist_db = seen.twist_db();
-    if share < bar.share_min[usize::from(found.behind)]
-        || dbm0(seen.low.min(seen.high)) < LEVEL_DBM0_MIN
-        || !TWIST_DB.contains(&twist_db)
+    let tones = Tones::of(close, bar.inside);
+    if tones.length() < bar.length_min
+        || tones.deviation > DEVIATION_MAX
+        || tones.agreement < AGREEMENT_MIN
     {
         return None;
     }
+    let share = if found.behind {
+        share_behind(window, found.pair, tones.length(), tones.deviations_hz)?
+    } else {
+        close.share(bar.inside, tones.deviations_hz)
+    };
+    let seen = tones.seen(found.pair, share);
+    if dbm0(seen.low.min(seen.high)) < LEVEL_DBM0_MIN || !TWIST_DB.contains(&seen.twist_db()) {
+        return None;
+    }
+    let exact = !found.behind && tones.are_exact(share);
+    let kept = share >= bar.share_min[usize::from(found.behind)];
     let lack = if found.behind {
         FLAW_LACK_BEHIND
     } else {
         bar.lack
     };
-    let beyond = (TWIST_USUAL_DB.start() - twist_db).max(twist_db - TWIST_USUAL_DB.end());
-    let flaws = [
-        (1.0 - share) / lack,
-        rise(tracks, amplitudes),
-        (1.0 - agreement) / FLAW_DISAGREEMENT,
-        spread / FLAW_SPREAD,
-        (deviation - DEVIATION) / FLAW_DEVIATION,
-        beyond / FLAW_TWIST_DB,
-        skew / FLAW_SKEW,
-    ];
-    let sum: f32 = flaws.map(|flaw| flaw.max(0.0).powi(2)).iter().sum();
-    (sum <= bar.flaw_max.powi(2)).then_some(seen)
+    (exact || kept && tones.flaws(&seen, lack) <= FLAWS_MAX).then_some(seen)
 }
 
-/// How far apart the amplitudes inside are, relative to their median; `None`: too far from it.
-fn spread(track: &Track, inside: usize) -> Option<f32> {
-    let median = track.amplitude(inside).max(f32::MIN_POSITIVE);
-    let [least, most] = track.extremes(inside).map(|amplitude| amplitude / median);
-    (STEADY.contains(&least) && STEADY.contains(&most)).then_some(most - least)
+/// Both tones in some of the last windows, the low one first.
+#[derive(Debug)]
+struct Tones {
+    amplitudes: [f32; 2],
+    /// Samples since each began.
+    ages: [f32; 2],
+    /// Samples since one of them was more than twice as loud: this may be the echo of that.
+    after_louder: f32,
+    /// Least and largest amplitudes of both, relative to their medians.
+    extremes: [[f32; 2]; 2],
+    /// Samples in which the slower one rose.
+    rise: Option<f32>,
+    deviations_hz: [f32; 2],
+    /// The larger one, relative to the frequency.
+    deviation: f32,
+    /// How well the steps of the phase agree, of the worse one.
+    agreement: f32,
 }
 
-/// The flaw of a slow start: a key's tone is switched on, a voice swells.
-fn rise(tracks: [&Track; 2], amplitudes: [f32; 2]) -> f32 {
-    let rises = [0, 1].map(|ix: usize| tracks[ix].rise(amplitudes[ix]));
-    match rises {
-        [Some(low), Some(high)] => (low.max(high) - RISE) / FLAW_RISE,
-        _ => FLAW_UNSEEN,
+impl Tones {
+    fn of(close: &Close, inside: usize) -> Self {
+        let tracks = [&close.low, &close.high];
+        let amplitudes = tracks.map(|track| track.amplitude(inside));
+        let rises = [0, 1].map(|ix: usize| tracks[ix].rise(amplitudes[ix]));
+        let [(low_hz, low_agreement), (high_hz, high_agreement)] =
+            tracks.map(|track| track.deviation(inside));
+        let deviation =
+            (low_hz.abs() / close.low.nominal_hz()).max(high_hz.abs() / close.high.nominal_hz());
+        let after_louder = [0, 1].map(|ix: usize| tracks[ix].since_above(2.0 * amplitudes[ix]));
+        Self {
+            amplitudes,
+            after_louder: after_louder[0].min(after_louder[1]),
+            ages: [0, 1].map(|ix: usize| tracks[ix].age(amplitudes[ix] / 2.0)),
+            extremes: [0, 1].map(|ix: usize| {
+                let median = amplitudes[ix].max(f32::MIN_POSITIVE);
+                tracks[ix]
+                    .extremes(inside)
+                    .map(|amplitude| amplitude / median)
+            }),
+            rise: rises[0].zip(rises[1]).map(|(low, high)| low.max(high)),
+            deviations_hz: [low_hz, high_hz],
+            deviation,
+            agreement: low_agreement.min(high_agreement),
+        }
+    }
+
+    fn length(&self) -> f32 {
+        self.ages[0].min(self.ages[1])
+    }
+
+    fn skew(&self) -> f32 {
+        (self.ages[0] - self.ages[1]).abs()
+    }
+
+    fn stay_within(&self, range: &Range) -> bool {
+        self.extremes
+            .as_flattened()
+            .iter()
+            .all(|part| range.contains(part))
+    }
+
+    /// As a key; a tone beside its nominal frequency was measured too weak.
+    fn seen(&self, pair: Pair, share: f32) -> Seen {
+        let [low, high] = self.deviations_hz.map(|hz| response(hz, SHORT));
+        Seen {
+            pair,
+            length: self.length(),
+            low: self.amplitudes[0] / low,
+            high: self.amplitudes[1] / high,
+            share,
+        }
+    }
+
+    /// Whether both frequencies are so exact that it is a key, whatever bends their envelopes.
+    fn are_exact(&self, share: f32) -> bool {
+        self.deviation <= EXACT_DEVIATION
+            && self.agreement >= EXACT_AGREEMENT_MIN
+            && share >= EXACT_SHARE_MIN
+            && self.length().min(self.after_louder) >= EXACT_LENGTH_MIN
+            && self.stay_within(&EXACT_STEADY)
+    }
+
+    /// Sum of the squares of all flaws, infinite for what is beyond a hard limit.
+    fn flaws(&self, seen: &Seen, lack: f32) -> f32 {
+        if self.skew() > SKEW_MAX || !self.stay_within(&STEADY) {
+            return f32::INFINITY;
+        }
+        let spread = self.extremes.map(|[least, most]| most - least);
+        let twist_db = seen.twist_db();
+        let beyond = (TWIST_USUAL_DB.start() - twist_db).max(twist_db - TWIST_USUAL_DB.end());
+        let flaws = [
+            (1.0 - seen.share) / lack,
+            // A key's tone is switched on, a voice swells.
+            self.rise
+                .map_or(FLAW_UNSEEN, |rise| (rise - RISE) / FLAW_RISE),
+            (1.0 - self.agreement) / FLAW_DISAGREEMENT,
+            spread[0].max(spread[1]) / FLAW_SPREAD,
+            (self.deviation - DEVIATION) / FLAW_DEVIATION,
+            beyond / FLAW_TWIST_DB,
+            self.skew() / FLAW_SKEW,
+        ];
+        flaws.map(|flaw| flaw.max(0.0).powi(2)).iter().sum()
     }
 }
 
