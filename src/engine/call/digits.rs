@@ -152,6 +152,7 @@ impl Call {
         match told {
             Told::Began(press) => self.press_began(now, ix, press),
             Told::Ended(press) => self.press_ended(now, ix, press),
+            Told::Suspected => self.gather_suspects(ix),
         }
     }
 

@@ -157,7 +157,11 @@ impl Call {
             telephone_events: gathers || masked.is_some(),
             in_band: gathers || masked.is_some_and(|masked| masked.in_band),
         });
-        self.set_digits(now, ix, Some(wanted))
+        let wary = gathering.is_some_and(|it| it.collector.may_interrupt());
+        self.set_digits(now, ix, Some(wanted))?;
+        let digits = self.streams[usize::from(ix.0)].digits.as_mut();
+        digits.into_iter().for_each(|digits| digits.set_wary(wary));
+        Ok(())
     }
 
     /// Its party is gone, or does not talk with us any more.
@@ -196,6 +200,17 @@ impl Call {
         if let Some(gathering) = &mut self.streams[usize::from(ix.0)].gather {
             gathering.collector.key_up(now, press.number);
             self.schedule_gathers();
+        }
+    }
+
+    /// What a party says may become a key, which would stop its prompt: the prompt waits until that
+    /// is known, so that nothing of it is heard over a key.
+    pub(super) fn gather_suspects(&mut self, ix: StreamIx) {
+        let gathering = self.streams[usize::from(ix.0)].gather.as_ref();
+        if gathering.is_some_and(|it| it.collector.may_interrupt())
+            && let Some(players) = self.prompters(ix)
+        {
+            players.hold(GATHER_PROMPT);
         }
     }
 

@@ -12,7 +12,7 @@
 use super::window::Window;
 use crate::audio::codec::{CodecConfig, CodecKind, Decoder, PAYLOAD_MS_MAX};
 use crate::audio::conceal::Concealer;
-use crate::audio::dtmf::{Detector, Heard};
+use crate::audio::dtmf::{Detector, Heard, Wary};
 use crate::audio::opus::OpusConfig;
 use crate::engine::time::ticks_us;
 use crate::engine::voice::EAR_LIFE_US_MIN;
@@ -62,6 +62,8 @@ pub(in crate::engine) enum ToneEdge {
         code: EventCode,
         ended_us: u64,
     },
+    /// What was just heard may become a key.
+    Suspected,
 }
 
 /// Listens to a party's audio.
@@ -71,6 +73,8 @@ pub(in crate::engine) struct Hearing {
     line: Option<Box<Line>>,
     /// When the latest packet of audio came.
     heard_us: u64,
+    /// What may become a key is told of, too.
+    is_wary: bool,
 }
 
 /// What decodes one codec, and hears keys in it.
@@ -80,6 +84,9 @@ struct Line {
     decoder: Decoder,
     concealer: Option<Concealer>,
     detector: Detector,
+    /// Made when it is first wanted, and kept.
+    wary: Option<Box<Wary>>,
+    is_wary: bool,
     rate_hz: u32,
     /// Room for a concealed loss and a payload.
     pcm: Vec<i16>,
@@ -111,6 +118,16 @@ impl Hearing {
             window: Window::new(),
             line: None,
             heard_us: 0,
+            is_wary: false,
+        }
+    }
+
+    /// Whether what may become a key is told of; allocates.
+    pub(in crate::engine) fn set_wary(&mut self, wary: bool) {
+        if std::mem::replace(&mut self.is_wary, wary) != wary
+            && let Some(line) = &mut self.line
+        {
+            line.set_wary(wary);
         }
     }
 
@@ -223,6 +240,8 @@ impl Hearing {
             }
             self.flush(now_us, tell);
             self.line = Line::new(codec, now_us).map(Box::new);
+            let line = self.line.iter_mut().filter(|_| self.is_wary);
+            line.for_each(|line| line.set_wary(true));
         }
         if let Some(line) = &mut self.line {
             line.hear(now_us, lost, timestamp, payload, tell);
@@ -258,6 +277,8 @@ impl Line {
             decoder,
             concealer: conceals.then(|| Concealer::new(rate_hz)),
             detector: Detector::new(rate_hz).ok()?,
+            wary: None,
+            is_wary: false,
             rate_hz,
             pcm: vec![0; room],
             fed: 0,
@@ -369,7 +390,10 @@ impl Line {
 
     fn feed(&mut self, now_us: u64, pcm: &[i16], tell: &mut impl FnMut(ToneEdge)) {
         let (offset_us, rate_hz) = (self.offset_us, self.rate_hz);
-        let down = &mut self.down;
+        let (down, mut suspects) = (&mut self.down, false);
+        if let Some(wary) = self.wary.as_mut().filter(|_| self.is_wary && !*down) {
+            wary.feed(pcm, &mut |_| suspects = true);
+        }
         let time_us = |position| {
             let at = offset_us.map(|offset| span_us(position, rate_hz).saturating_add(offset));
             at.map_or(now_us, |at| at.max(0).cast_unsigned())
@@ -393,7 +417,17 @@ impl Line {
                 });
             }
         });
+        if suspects && !*down {
+            tell(ToneEdge::Suspected);
+        }
         self.fed += pcm.len() as u64;
+    }
+
+    fn set_wary(&mut self, wary: bool) {
+        self.is_wary = wary;
+        if wary && self.wary.is_none() {
+            self.wary = Wary::new(self.rate_hz).ok().map(Box::new);
+        }
     }
 
     /// Ends what is down; the sender's clock may go on.

@@ -39,6 +39,8 @@ const PRESSES_KEPT: usize = 8;
 pub(in crate::engine) enum Told {
     Began(Press),
     Ended(Press),
+    /// What is heard may become a key.
+    Suspected,
 }
 
 /// A press as one source begins to hear it.
@@ -117,7 +119,7 @@ impl Merge {
         Self {
             records: [None; PRESSES_KEPT],
             next: 0,
-            told: VecDeque::with_capacity(2 * PRESSES_KEPT),
+            told: VecDeque::with_capacity(2 * PRESSES_KEPT + 1),
             busy_until_us: 0,
             ignored: 0,
         }
@@ -146,6 +148,11 @@ impl Merge {
         } else {
             record.tone = By::Lasts;
         }
+    }
+
+    /// What is heard may become a key.
+    pub(in crate::engine) fn suspect(&mut self) {
+        self.told.push_back(Told::Suspected);
     }
 
     /// A source hears it no more.
@@ -445,6 +452,7 @@ mod tests {
             while let Some(told) = self.0.next_told() {
                 match told {
                     Told::Began(press) => open.push(press.number),
+                    Told::Suspected => panic!("nobody suspects"),
                     Told::Ended(press) => {
                         assert_eq!(open.iter().filter(|n| **n == press.number).count(), 1);
                         open.retain(|number| *number != press.number);

@@ -48,6 +48,13 @@ impl Digits {
         self.config = config;
     }
 
+    /// Whether what may become a key is told of before it is one.
+    pub(in crate::engine) fn set_wary(&mut self, wary: bool) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.set_wary(wary);
+        }
+    }
+
     /// Whether audio is decoded.
     pub(in crate::engine) fn hears_tones(&self) -> bool {
         self.hearing.is_some()
@@ -207,6 +214,7 @@ fn take_tone(merge: &mut Merge, now: Micros, edge: ToneEdge, claim_us: u64) {
             };
             merge.began(now.0, &sound);
         }
+        ToneEdge::Suspected => merge.suspect(),
         ToneEdge::Ended { code, ended_us } => {
             let end = End {
                 code,

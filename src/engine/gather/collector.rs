@@ -98,6 +98,14 @@ impl Collector {
         self.keeps || self.running.is_some() || self.down.is_some() || now < self.lasts_until
     }
 
+    /// Whether a key would stop the prompt now.
+    pub(in crate::engine) fn may_interrupt(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| {
+            running.phase == Phase::Prompts && running.rules.at_prompt == AtPrompt::Stop
+        })
+    }
+
     /// Begins to gather, with so many attempts. Whatever was being gathered must be stopped before.
     pub(in crate::engine) fn begin(
         &mut self,

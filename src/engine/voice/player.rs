@@ -8,6 +8,13 @@ use super::play::{Item, Layer, Listener, Play, PlayId, PlayReport};
 use super::source::{Source, samples};
 use crate::audio::mix::{Gain, gain};
 
+/// How long a player is held: what a key that is suspected takes to be known as one, and a packet.
+const HOLD: Duration = Duration::from_millis(40);
+
+/// A player that was held is not held again for so long: what sounds like a key for ever and is
+/// none must not stop it.
+const HOLD_REST: Duration = Duration::from_secs(1);
+
 /// A player for a listener whose frames are at `rate_hz`.
 #[derive(Debug)]
 pub(in crate::engine) struct Player {
@@ -27,6 +34,10 @@ pub(in crate::engine) struct Player {
     frames: u32,
     /// It was heard in the frame that is being made.
     sounded: bool,
+    /// Samples of silence before it goes on.
+    held: u64,
+    /// Samples until it may be held again.
+    rests: u64,
 }
 
 /// One sound of the sequence.
@@ -69,6 +80,8 @@ impl Player {
             samples_left: play.limit.map_or(u64::MAX, |limit| samples(limit, rate_hz)),
             frames: 0,
             sounded: false,
+            held: 0,
+            rests: 0,
         })
     }
 
@@ -92,8 +105,28 @@ impl Player {
             .all(|track| track.source.set_rate(rate_hz))
     }
 
+    /// Is silent for 40 ms, and goes on where it was; not if it was so within the last second.
+    pub(in crate::engine) fn hold(&mut self) {
+        if self.rests == 0 {
+            self.held = samples(HOLD, self.rate_hz);
+            self.rests = self.held + samples(HOLD_REST, self.rate_hz);
+        }
+    }
+
     /// Writes the next samples and returns how many there were; fewer than asked: it has ended.
     pub(in crate::engine) fn fill(&mut self, out: &mut [i16]) -> usize {
+        self.rests = self.rests.saturating_sub(out.len() as u64);
+        let held = usize::try_from(self.held).map_or(out.len(), |held| held.min(out.len()));
+        let (silent, out) = out.split_at_mut(held);
+        silent.fill(0);
+        self.held -= held as u64;
+        if out.is_empty() {
+            return held;
+        }
+        held + self.sound(out)
+    }
+
+    fn sound(&mut self, out: &mut [i16]) -> usize {
         let most = usize::try_from(self.samples_left).unwrap_or(usize::MAX);
         let wanted = out.len().min(most);
         let (mut filled, mut empty) = (0, 0);

@@ -93,6 +93,12 @@ impl Players {
         self.keep(end, |player| id.is_some_and(|id| player.id != id));
     }
 
+    /// Holds the player of this name back for a moment.
+    pub(in crate::engine) fn hold(&mut self, id: PlayId) {
+        let named = self.list.iter_mut().filter(|player| player.id == id);
+        named.for_each(|player| player.hold());
+    }
+
     /// Goes on at another rate; a sound that cannot be converted to it ends.
     pub(in crate::engine) fn set_rate(&mut self, rate_hz: u32) {
         self.keep(PlayEnd::Failed, |player| player.set_rate(rate_hz));
