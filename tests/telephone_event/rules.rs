@@ -1,5 +1,7 @@
 //! What RFC 4733 settles, and what a network may do to it.
 
+use crosspoint::engine::{EventPacket, EventReceiver};
+
 use super::sender::*;
 
 /// The presses of one phone, after its packets went through `network`.
@@ -434,4 +436,31 @@ fn debug_output_does_not_say_which_key() {
     text += &format!("{receiver:?}");
     assert!(text.contains("Ended"), "{text}");
     assert!(!text.contains('7'), "{text}");
+}
+
+/// The duration falls by all it can while the timestamp leaps as far as it can.
+#[test]
+fn timestamps_half_a_turn_apart_are_no_trouble() {
+    for (leap, durations) in [
+        (i32::MAX.cast_unsigned(), [u16::MAX, 0]),
+        (i32::MIN.cast_unsigned(), [0, u16::MAX]),
+        (1 << 31, [u16::MAX, 0]),
+    ] {
+        let mut receiver = EventReceiver::new();
+        let mut told = 0;
+        for (seq, duration) in (0..).zip(durations) {
+            let [high, low] = duration.to_be_bytes();
+            let packet = EventPacket {
+                ssrc: 1,
+                seq,
+                timestamp: leap.wrapping_mul(seq.into()),
+                marker: false,
+                clock_hz: 8_000,
+                payload: &[5, 10, high, low],
+            };
+            receiver.packet(u64::from(seq) * 20_000, &packet, &mut |_| told += 1);
+        }
+        receiver.timeout(10_000_000, &mut |_| told += 1);
+        assert_eq!(told % 2, 0, "what began has ended");
+    }
 }

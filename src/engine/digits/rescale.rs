@@ -93,7 +93,8 @@ impl Rescaler {
     fn find(&mut self, ssrc: u32, timestamp: RtpTimestamp, event: TelephoneEvent) -> &mut Passing {
         let known = self.passing.take().filter(|passing| {
             let behind = timestamp.0.wrapping_sub(passing.first.0);
-            let most = passing.behind + if passing.ended { 0 } else { SEGMENT_TICKS };
+            let next = if passing.ended { 0 } else { SEGMENT_TICKS };
+            let most = passing.behind.saturating_add(next);
             let whole = behind.is_multiple_of(SEGMENT_TICKS) && behind <= most;
             whole && passing.ssrc == ssrc && passing.code == event.code
         });
@@ -236,6 +237,16 @@ mod tests {
         let mut state = [5, 0, 0, 0];
         assert!(rescaler.rescale(at, [0, 48_000], &mut state).is_some());
         assert_eq!(state, [5, 0, 0, 0]);
+    }
+
+    #[test]
+    fn segments_without_an_end_run_around_the_clock() {
+        let mut rescaler = Rescaler::default();
+        for segment in 0..=65_540_u32 {
+            let at = RtpTimestamp(segment.wrapping_mul(SEGMENT_TICKS));
+            let placed = rescaler.rescale((1, at), [8_000, 16_000], &mut [5, 0, 0xff, 0xff]);
+            assert!(placed.is_some(), "{segment}");
+        }
     }
 
     proptest::proptest! {

@@ -253,7 +253,7 @@ impl Track {
             return false;
         }
         let interval = i32::try_from(ticks(self.interval_us(), self.clock_hz)).unwrap_or(i32::MAX);
-        let unevenness = (ahead - (tells - told)).abs();
+        let unevenness = ahead.saturating_sub(tells - told).saturating_abs();
         if self.steps && step <= STEPPING_PACKETS_MAX && unevenness <= interval {
             return true;
         }
