@@ -5,6 +5,8 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crosspoint::audio::dtmf::{Detector, Heard};
+use crosspoint::audio::g711;
 use serde_json::{Value, json};
 use support::ng::Ng;
 use support::party::{Call, Party, answer, offer, target};
@@ -697,4 +699,54 @@ fn an_echo_that_is_switched_off_is_a_call() {
     ng.ok(&answer(&call.id, "tag-a", "tag-b", &sdp));
     call.connect();
     call.assert_works("after an echo");
+}
+
+#[test]
+fn keys_reach_a_listener_in_its_clock_or_as_tones() {
+    let switch = Switch::start();
+    let (mut ng, mut call) = connected(&switch);
+    let from_a = json!({"from-tag": "tag-a"});
+    let clocked = Listener::request(&mut ng, &call, &from_a);
+    let sdp = |listener: &Listener, formats: &str, more: &str| {
+        let port = listener.lines[0].address().port();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {formats}\r\n{more}a=recvonly\r\n"
+        )
+    };
+    let events = sdp(&clocked, "0 97", "a=rtpmap:97 telephone-event/48000\r\n");
+    ng.ok(&clocked.answer_with(&call, &events));
+    let plain = Listener::request(&mut ng, &call, &from_a);
+    let mut answer = plain.answer_with(&call, &sdp(&plain, "0", ""));
+    answer["flags"] = json!(["allow-transcoding"]);
+    ng.ok(&answer);
+    every_20_ms(40, |n| match n {
+        15..21 => {
+            let end = u8::from(n >= 18) << 7;
+            let told = u8::try_from(40 * (n - 14).min(4)).expect("few ticks");
+            let began = call.a.timestamp;
+            call.a.send(call.a_to, 101, vec![5, end | 10, 0, told]);
+            call.a.timestamp = if n == 20 { began + 960 } else { began };
+        }
+        _ => call.a.speak_fast(call.a_to),
+    });
+    let (clocked, plain) = (clocked.hear(30).remove(0), plain.hear(30).remove(0));
+    let ticks = clocked.iter().filter(|packet| packet.pt == 97);
+    let ticks = ticks.map(|packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]));
+    assert_eq!(ticks.collect::<Vec<_>>(), [240, 480, 720, 960, 960, 960]);
+    assert!(plain.iter().all(|packet| packet.pt == 0));
+    assert_eq!(rtp::gaps(&plain), (0, true));
+    let mut keys = String::new();
+    let mut detector = Detector::new(8_000).expect("a rate");
+    let octets = rtp::pcmu(&plain);
+    let pcm: Vec<i16> = octets
+        .iter()
+        .map(|octet| g711::ulaw_to_linear(*octet))
+        .collect();
+    detector.feed(&pcm, &mut |tone| {
+        if let Heard::Began(tone) = tone {
+            keys.push(tone.digit.as_char());
+        }
+    });
+    assert_eq!(keys, "5");
 }

@@ -402,3 +402,92 @@ fn a_copy_goes_to_the_listener_where_it_is_and_to_no_candidate() {
     assert_eq!(sent.len(), 2);
     assert!(sent.iter().all(|sent| sent.to == home(ear)));
 }
+
+/// A press of A in six packets at 8 kHz, the last three its end, between speech.
+fn press(world: &mut World) {
+    for n in 0..40_u16 {
+        let clock = u32::from(n) * 160;
+        let packet = match n {
+            10..16 => {
+                let end = u8::from(n >= 13) << 7;
+                let [high, low] = (160 * (n - 9).min(4)).to_be_bytes();
+                rtp(101, n, 1_600, 77, &[5, end | 10, high, low])
+            }
+            _ => rtp(0, n, clock, 77, &[0xff; 160]),
+        };
+        let _taken_or_not = world.rtp(A, &packet);
+        world.wait(20);
+    }
+}
+
+#[test]
+fn a_listener_hears_events_in_its_own_clock() {
+    let (mut world, ear) = tapped(Privacy::Transparent);
+    let to_hz = 48_000;
+    world.apply(tap(
+        A,
+        ear,
+        &[
+            kind(0, 0, Via::Relay),
+            kind(101, 97, Via::Rescaled { to_hz }),
+        ],
+    ));
+    press(&mut world);
+    let heard = copies(&world, ear);
+    assert!(heard.windows(2).all(|two| two[1].seq() == two[0].seq() + 1));
+    let events: Vec<_> = heard.iter().filter(|copy| copy.pt() == 97).collect();
+    let ticks = events
+        .iter()
+        .map(|copy| u16::from_be_bytes([copy.bytes[14], copy.bytes[15]]));
+    let expected = [960, 1_920, 2_880, 3_840, 3_840, 3_840];
+    assert_eq!(ticks.collect::<Vec<u16>>(), expected);
+    assert!(events.iter().all(|copy| copy.timestamp() == 1_600));
+}
+
+#[test]
+fn a_listener_without_events_hears_tones() {
+    let (mut world, ear) = tapped(Privacy::Transparent);
+    world.apply(Change::Voice(
+        ear,
+        voice(&[(0, CodecKind::Pcmu)], (0, CodecKind::Pcmu)),
+    ));
+    world.apply(tap(
+        A,
+        ear,
+        &[kind(0, 0, Via::Relay), kind(101, 0, Via::Tones)],
+    ));
+    let refused = SendDigits {
+        id: DialId(0),
+        to: ear,
+        steps: DialStep::parse("1", std::time::Duration::from_millis(100)).unwrap(),
+        pause: std::time::Duration::from_millis(100),
+        volume: 8,
+    };
+    let refused = Change::SendDigits(Box::new(refused));
+    let error = world.call.apply(world.now, refused);
+    assert_eq!(error, Err(ChangeError::Undialable(ear)));
+    press(&mut world);
+    world.wait(400);
+    let heard = copies(&world, ear);
+    assert!(heard.windows(2).all(|two| two[1].seq() == two[0].seq() + 1));
+    assert!(heard.iter().all(|copy| copy.pt() == 0));
+    let mut detector = crosspoint::audio::dtmf::Detector::new(8_000).unwrap();
+    let mut keys = String::new();
+    for copy in &heard {
+        let octets = copy.bytes[12..].iter();
+        let pcm: Vec<i16> = octets
+            .map(|octet| crosspoint::audio::g711::ulaw_to_linear(*octet))
+            .collect();
+        detector.feed(&pcm, &mut |tone| {
+            if let crosspoint::audio::dtmf::Heard::Began(tone) = tone {
+                keys.push(tone.digit.as_char());
+            }
+        });
+    }
+    assert_eq!(keys, "5");
+    // Who stops listening in the middle of a key is sent nothing more of it.
+    world.apply(Change::Untap(ear));
+    world.heard.clear();
+    world.wait(500);
+    assert!(copies(&world, ear).is_empty());
+}

@@ -117,9 +117,11 @@ impl Stream {
         if let Some(listening) = &mut self.listens {
             listening.source = listening.source.map(further);
         }
-        let pressed = self.represses.iter_mut().map(|all| &mut all.down);
+        if let Some(represses) = &mut self.represses {
+            represses.renumber(further);
+        }
         let heard = self.mask.iter_mut().map(|masked| &mut masked.inband.down);
-        for listener in pressed.chain(heard).flatten() {
+        for listener in heard.flatten() {
             *listener = further(*listener);
         }
         let Some(voice) = &mut self.voice else {

@@ -69,7 +69,8 @@ impl Call {
         if flags.tapped {
             self.copy_to_listeners(now, ix, continuity, masked, &mut packet);
         }
-        if self.streams[usize::from(ix.0)].represses.is_some() && !kind.event {
+        let represses = self.streams[usize::from(ix.0)].represses.is_some();
+        if represses && !kind.event && !flags.listens {
             self.repress_media(now, ix, &packet);
         }
         let routed = match continuity {

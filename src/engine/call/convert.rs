@@ -16,6 +16,13 @@ pub(in crate::engine) struct Repressing {
     edges: Vec<EventEdge>,
 }
 
+impl Repressing {
+    /// Its call has become part of another one.
+    pub(super) fn renumber(&mut self, further: impl Fn(StreamIx) -> StreamIx) {
+        self.down.iter_mut().for_each(|to| *to = further(*to));
+    }
+}
+
 /// Other clocks.
 impl Call {
     /// Counts a telephone-event in another clock, in place, and finds where it stands.
@@ -150,6 +157,9 @@ impl Call {
     pub(super) fn listeners_of(&self, ix: StreamIx, found: &mut Vec<StreamIx>) {
         found.clear();
         let stream = &self.streams[usize::from(ix.0)];
+        if stream.flags.listens {
+            return found.push(ix); // what it hears is pressed for itself
+        }
         let bridge = stream.voice.as_ref().and_then(|voice| voice.bridge);
         match bridge {
             None => found.extend(stream.to),

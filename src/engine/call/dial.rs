@@ -38,7 +38,9 @@ impl Call {
         digits: &SendDigits,
     ) -> Result<(), ChangeError> {
         let to = digits.to;
-        self.open_stream(to)?;
+        if self.open_stream(to)?.flags.listens {
+            return Err(ChangeError::Undialable(to));
+        }
         let waiting = self.streams[usize::from(to.0)].keys.as_ref();
         let fits = waiting.map_or(digits.steps.len() <= DIGITS_MAX, |keys| {
             keys.dialer.has_room(digits.steps.len())
@@ -118,7 +120,7 @@ impl Call {
     fn begin_keys(&mut self, now: Micros, to: StreamIx) -> Result<&mut Keys, ChangeError> {
         let refused = ChangeError::Undialable(to);
         let stream = self.open_stream(to)?;
-        if stream.flags.listens || stream.config.payload != Payload::Rtp {
+        if stream.config.payload != Payload::Rtp {
             return Err(refused);
         }
         if stream.keys.get_or_insert_default().dialer.is_idle() {

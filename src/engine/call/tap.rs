@@ -4,12 +4,19 @@
 //! it is for, and draws no number that anybody else would have got. What it makes goes out on the
 //! listener's own egress, by way of the outbox.
 
+use smallvec::SmallVec;
+
 use super::arrive::{hush, incoming, renumber};
 use super::voice::compand;
 use super::*;
+use crate::engine::digits::Rescaled;
 use crate::engine::tap::{Listening, Taps};
 use crate::engine::voice::{Via, rate_of};
 use crate::wire::rtp::RtpPacket;
+
+/// Octets of a telephone-event's payload that are counted in another clock for a listener: sixteen
+/// packed events. What more a sender packs reaches it as it is.
+const RESCALED_LEN_MAX: usize = 64;
 
 /// Commands.
 impl Call {
@@ -91,6 +98,8 @@ impl Call {
         let Some(source) = listening.and_then(|listening| listening.source.take()) else {
             return;
         };
+        self.abandon_keys(self.now, ix);
+        let listener = &mut self.streams[usize::from(ix.0)];
         let mouth = match &mut listener.voice {
             Some(voice) => {
                 voice.ear = None;
@@ -174,6 +183,9 @@ impl Call {
         }
         let (port, target) = listener.rtp_target().ok_or(DropReason::NoTarget)?;
         let made = listener.flags.speaks || kind.via == Via::Decode;
+        if listener.represses.is_some() && !kind.event {
+            self.repress_media(now, to, packet);
+        }
         // Nobody hears what a listener says, so its ear is free for what it hears.
         if made
             && !kind.event
@@ -181,14 +193,38 @@ impl Call {
         {
             return taken;
         }
-        let numbers =
-            self.number_copy(now, to, &incoming(ix, packet, kind.clock_hz), kind.event)?;
+        if kind.event && kind.via == Via::Tones {
+            let header = packet.header();
+            let egress = &mut self.streams[usize::from(to.0)].egress;
+            egress.withhold(ix, header.ssrc, header.seq);
+            // Nobody hears what a listener presses, so its keys are free for those it hears.
+            self.repress(now, to, packet, kind.clock_hz);
+            return Ok(());
+        }
+        let mut incoming = incoming(ix, packet, kind.clock_hz);
+        let scaled = self.rescale_copy(to, &kind, packet);
+        if let Some((_, scaled)) = &scaled {
+            let listener = &self.streams[usize::from(to.0)];
+            incoming.clock_hz = listener.egress.clock_hz().unwrap_or(kind.clock_hz);
+            if listener.flags.speaks {
+                incoming.timestamp = scaled.first; // all segments of one event are of one moment
+            }
+        }
+        let mut numbers = self.number_copy(now, to, &incoming, kind.event)?;
+        if let Some((_, scaled)) = &scaled {
+            numbers = Self::place(*scaled, incoming.timestamp, numbers);
+        }
         let listener = &mut self.streams[usize::from(to.0)];
         let strip = listener.is_masked();
         let payload_len = packet.header().payload_len();
         let edit = |mut copy: RtpPacket<'_>| {
             if let Via::Companding(laws) = kind.via {
                 compand(laws, copy.payload_mut());
+            }
+            if let Some((payload, _)) = &scaled
+                && let Some(octets) = copy.payload_mut().get_mut(..payload.len())
+            {
+                octets.copy_from_slice(payload);
             }
             renumber(&mut copy, &numbers, kind.out);
             if strip { copy.strip() } else { 0 }
@@ -201,6 +237,27 @@ impl Call {
             None => listener.rtp_out.errors += 1,
         }
         Ok(())
+    }
+
+    /// The beginning of a telephone-event's payload in the listener's clock, and where it stands,
+    /// if that is another clock than the sender's.
+    fn rescale_copy(
+        &mut self,
+        to: StreamIx,
+        kind: &PayloadType,
+        packet: &RtpPacket<'_>,
+    ) -> Option<(SmallVec<[u8; RESCALED_LEN_MAX]>, Rescaled)> {
+        let Via::Rescaled { to_hz } = kind.via else {
+            return None;
+        };
+        let header = packet.header();
+        let octets = packet.payload();
+        let mut payload = SmallVec::from_slice(octets.get(..RESCALED_LEN_MAX).unwrap_or(octets));
+        let keys = self.streams[usize::from(to.0)].keys.get_or_insert_default();
+        let name = (header.ssrc, header.timestamp);
+        let clocks_hz = [kind.clock_hz, to_hz];
+        let scaled = keys.rescaler.rescale(name, clocks_hz, &mut payload)?;
+        Some((payload, scaled))
     }
 
     /// The listener's numbers for a copy.

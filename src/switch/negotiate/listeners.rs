@@ -9,7 +9,7 @@ use super::listener_offer::{said_on, write};
 use super::voices::{self, Side, Table, Types, relay};
 use super::{Desk, Plan};
 use crate::engine::{
-    Change, LegIx, Privacy, STREAMS_MAX, StreamConfig, StreamIx, TAPS_MAX, Via, Voice,
+    Change, LegIx, PayloadType, Privacy, STREAMS_MAX, StreamConfig, StreamIx, TAPS_MAX, Via, Voice,
 };
 use crate::switch::SwitchError;
 use crate::switch::dialogue::Dialogue;
@@ -227,13 +227,13 @@ fn tap(from: StreamIx, to: StreamIx, types: Types) -> Change {
 fn heard_of(source: &LegMedia, accepted: &[Codec], transcodes: bool) -> (Types, Voice) {
     let said = said_on(source);
     let side = Side::new(accepted.iter().collect(), None, voices::are_wide(&said));
-    let mut table = Table::new(&side, false);
+    let mut table = Table::new(&side, false).with_events();
     for codec in &said {
         table.add(codec.pt, codec, None);
     }
     let mut types = table.finish();
     if !transcodes {
-        types.retain(|kind| kind.via == Via::Relay);
+        types.retain(|kind| matches!(kind.via, Via::Relay | Via::Rescaled { .. }));
     }
     let meant = |pt: u8| said.iter().find(|codec| codec.pt == pt).copied();
     let voice = side.voice(&types, meant).voice;
@@ -242,7 +242,8 @@ fn heard_of(source: &LegMedia, accepted: &[Codec], transcodes: bool) -> (Types, 
 
 /// Whether anything of it reaches the listener as frames of our own only.
 fn decodes(types: &Types) -> bool {
-    types.iter().any(|kind| kind.via == Via::Decode)
+    let made = |kind: &PayloadType| matches!(kind.via, Via::Decode | Via::Tones);
+    types.iter().any(made)
 }
 
 fn add(
