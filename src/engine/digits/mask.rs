@@ -206,8 +206,9 @@ impl Masked {
     /// Another mask takes its place; a press that is going on is dealt with as it was, and triggers
     /// that are the same go on.
     pub(in crate::engine) fn set(&mut self, now: Micros, config: Mask) {
-        let same = |trigger: &Box<Trigger>| Some(&trigger.config) == config.triggers.as_deref();
-        let trigger = self.trigger.take().filter(same);
+        let known = self.trigger.as_ref().map(|trigger| &trigger.config);
+        let same = known == config.triggers.as_deref();
+        let trigger = self.trigger.take().filter(|_| same);
         let new = Self::new(now, config);
         *self = Self {
             puts: std::mem::take(&mut self.puts),
