@@ -1,6 +1,7 @@
 #!/bin/sh
 # A two-party call with recorded speech through the switch: what each side hears, as audio, as a
-# picture and as a table, in out/demo.
+# picture and as a table, in out/demo. At its end both press keys, one as telephone-events and one
+# as tones (not with --ng, for another switch may not tell of them).
 #
 # usage: scripts/demo.sh [--ng ADDR]      (default: builds and starts the switch itself)
 set -eu
@@ -31,7 +32,9 @@ say() {
 say caller-says.wav "$sounds/demo-abouttotry.wav" "$sounds/auth-thankyou.wav"
 say callee-says.wav "$sounds/demo-moreinfo.wav" "$sounds/vm-goodbye.wav"
 
+keys=
 if [ -z "$ng" ]; then
+    keys=159#
     ng=127.0.0.1:22230
     "$crosspoint" serve --ng "$ng" --http 127.0.0.1:22231 --interface default/127.0.0.1 \
         --ports 22300-22399 --workers 1 >"$out/switch.log" 2>&1 &
@@ -45,7 +48,7 @@ fi
 
 heard=yes
 "$crosspoint" call --ng "$ng" --caller "$out/caller-says.wav" --callee "$out/callee-says.wav" \
-    --out "$out" --table "$out/table.txt" || heard=no
+    ${keys:+--keys "$keys"} --out "$out" --table "$out/table.txt" || heard=no
 
 # Top: what one side says. Bottom: what arrives at the other. They should look the same.
 draw() {
@@ -65,4 +68,8 @@ echo "in $out:"
 echo "  caller-hears.wav  callee-hears.wav   listen to them, e.g. play $out/caller-hears.wav"
 echo "  caller-hears.png  callee-hears.png   said above, heard below"
 echo "  table.txt                            the table above"
+if [ -n "$keys" ] && [ -s "$out/caller-hears.wav" ]; then
+    echo "crosspoint dtmf $out/caller-hears.wav says:"
+    "$crosspoint" dtmf "$out/caller-hears.wav"
+fi
 [ "$heard" = yes ]

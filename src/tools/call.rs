@@ -3,9 +3,10 @@
 //! Both parties say what is in their WAV file as PCMU, one packet per 20 ms; what each hears is
 //! written to a WAV file again, placed by RTP timestamp, with silence where a packet was lost. The
 //! verdict compares samples: a party heard the other when its audio correlates with what the other
-//! said, and not with what it said itself.
+//! said, and not with what it said itself. At the end both may press keys.
 
 mod ear;
+mod keys;
 mod likeness;
 mod show;
 
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::ear::Ear;
+use self::keys::{EVENT_PT, Keys, Outcome};
 use super::ng_client::{NgClient, accepted};
 use super::{bench, print, wav};
 use crate::audio::g711;
@@ -57,6 +59,9 @@ pub struct CallArgs {
     /// Local address of both parties, which the switch must be able to reach
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub bind: Ipv4Addr,
+    /// Keys that both press at the end: the caller as telephone-events, the callee as tones
+    #[arg(long, value_name = "KEYS", value_parser = keys::parse)]
+    pub keys: Option<Keys>,
     /// Also write the final table to this file
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
@@ -78,13 +83,22 @@ pub fn run(args: &CallArgs) -> Result<()> {
     ensure!(frames > 0, "both files are empty");
     let mut caller = Party::new(args.bind, &said[0], frames)?;
     let mut callee = Party::new(args.bind, &said[1], frames)?;
+    let log = keys::Log::open(args.bind)?;
+    let (mut offer_keys, mut frames) = (None, frames);
+    if let Some(keys) = &args.keys {
+        offer_keys = Some(log.address()?);
+        frames += keys.frames();
+        caller.press(keys, true);
+        callee.press(keys, false);
+    }
 
     let mut client = NgClient::connect(args.ng)?;
     let call_id = format!("call-{:x}-{:x}", std::process::id(), fastrand::u32(..));
     let asked = Instant::now();
-    let reply = client.request(bench::offer(&call_id, caller.address))?;
+    let listened = |request| bench::with_keys(request, offer_keys);
+    let reply = client.request(listened(bench::offer(&call_id, caller.address)))?;
     callee.to = bench::media_address(accepted(&reply).context("offer")?)?;
-    let reply = client.request(bench::answer(&call_id, callee.address))?;
+    let reply = client.request(listened(bench::answer(&call_id, callee.address)))?;
     caller.to = bench::media_address(accepted(&reply).context("answer")?)?;
     let set_up = asked.elapsed();
     eprintln!(
@@ -111,7 +125,9 @@ pub fn run(args: &CallArgs) -> Result<()> {
         wav::write(&args.out.join(file), hearer.ear.samples())?;
         verdicts.push(likeness::Verdict::new(hearer, speaker));
     }
-    let table = show::table(&parties, &verdicts, &seen, set_up);
+    let outcome = args.keys.as_ref().map(|keys| pressed(keys, &parties, &log));
+    let outcome = outcome.transpose()?;
+    let table = show::table(&parties, &verdicts, outcome.as_ref(), &seen, set_up);
     print(&table)?;
     if let Some(path) = &args.table {
         write_file(path, &table)?;
@@ -120,7 +136,19 @@ pub fn run(args: &CallArgs) -> Result<()> {
         verdicts.iter().all(likeness::Verdict::heard),
         "a party did not hear the other"
     );
-    Ok(())
+    outcome.map_or(Ok(()), |outcome| outcome.check())
+}
+
+/// What was heard of the keys.
+fn pressed(keys: &Keys, [caller, callee]: &[Party; 2], log: &keys::Log) -> Result<Outcome> {
+    Ok(Outcome {
+        pressed: keys.to_string(),
+        told: log.told()?,
+        heard: [
+            keys::in_sound(caller.ear.samples())?,
+            keys::of_codes(callee.ear.events()),
+        ],
+    })
 }
 
 fn write_file(path: &Path, text: &str) -> Result<()> {
@@ -139,6 +167,8 @@ struct Party {
     said: Vec<i16>,
     /// When each frame was sent, Unix time in nanoseconds.
     sent_ns: Vec<u64>,
+    /// What it presses as telephone-events, and the frame with which that begins.
+    keys: Option<(Keys, usize)>,
     ssrc: u32,
     first_seq: u16,
     first_timestamp: u32,
@@ -165,11 +195,25 @@ impl Party {
             to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
             said,
             sent_ns: Vec::with_capacity(frames),
+            keys: None,
             ssrc: fastrand::u32(..),
             first_seq: fastrand::u16(..),
             first_timestamp: fastrand::u32(..),
             ear: Ear::new(frames * FRAME),
         })
+    }
+
+    /// Presses keys when all is said.
+    fn press(&mut self, keys: &Keys, as_events: bool) {
+        let from = self.said.len() / FRAME;
+        if as_events {
+            self.said.resize((from + keys.frames()) * FRAME, 0);
+            self.keys = Some((keys.clone(), from));
+        } else {
+            let coded = |sample| g711::ulaw_to_linear(g711::linear_to_ulaw(sample));
+            self.said.extend(keys.tones().into_iter().map(coded));
+        }
+        self.ear = Ear::new(self.said.len());
     }
 
     /// Sends the next frame (RFC 3550 section 5.1; payload type 0 is PCMU, RFC 3551).
@@ -184,12 +228,21 @@ impl Party {
             self.first_seq.wrapping_add(frame as u16),
             self.first_timestamp.wrapping_add((frame * FRAME) as u32),
         );
+        let keys = self.keys.as_ref();
+        let event = keys.and_then(|(keys, from)| keys.event(frame.checked_sub(*from)?));
+        let (payload_type, ago) = event.map_or((0, 0), |(_, ago)| (EVENT_PT, ago));
+        let begins = frame == 0 || event.is_some() && ago == 0;
+        #[allow(clippy::cast_possible_truncation, reason = "a few frames")]
+        let timestamp = timestamp.wrapping_sub((ago * FRAME) as u32);
         let mut packet = Vec::with_capacity(12 + FRAME);
-        packet.extend_from_slice(&[0x80, if frame == 0 { 0x80 } else { 0 }]);
+        packet.extend_from_slice(&[0x80, u8::from(begins) << 7 | payload_type]);
         packet.extend_from_slice(&seq.to_be_bytes());
         packet.extend_from_slice(&timestamp.to_be_bytes());
         packet.extend_from_slice(&self.ssrc.to_be_bytes());
-        packet.extend(samples.iter().map(|sample| g711::linear_to_ulaw(*sample)));
+        match event {
+            Some((event, _)) => packet.extend_from_slice(&event.to_bytes()),
+            None => packet.extend(samples.iter().map(|sample| g711::linear_to_ulaw(*sample))),
+        }
         self.sent_ns.push(unix_ns());
         // Refused (nobody listens there) shows as loss.
         let _ = self.rtp.send_to(&packet, self.to);

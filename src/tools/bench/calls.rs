@@ -1,6 +1,6 @@
 //! The ng requests of a two-party call, as a SIP proxy sends them.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -51,6 +51,16 @@ pub(crate) fn offer(call_id: &str, at: SocketAddrV4) -> Request {
 pub(crate) fn answer(call_id: &str, at: SocketAddrV4) -> Request {
     let request = request("answer", call_id).text("to-tag", CALLEE);
     with_sdp(request, &sdp::audio(at, &ANSWERED, "a=ptime:20\r\n"))
+}
+
+/// The party of this offer or answer is listened to for keys, which are told to `log`.
+pub(crate) fn with_keys(request: Request, log: Option<SocketAddr>) -> Request {
+    match log {
+        Some(log) => request
+            .list("flags", &["detect-DTMF"])
+            .text("dtmf-log-dest", &log.to_string()),
+        None => request,
+    }
 }
 
 /// The caller at `at` invites with PCMU alone; the callee is to see `codec` alone.

@@ -32,7 +32,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 pub(in crate::tools) use self::calls::{
-    CALLEE, CALLER, answer, delete, media_address, offer, query,
+    CALLEE, CALLER, answer, delete, media_address, offer, query, with_keys,
 };
 use self::process::{Division, Subject, find_program};
 pub(in crate::tools) use self::report::align;

@@ -1,10 +1,14 @@
 //! What one party hears: packets in, samples and statistics out.
 
 use super::FRAME;
+use super::keys::EVENT_PT;
 use crate::audio::g711;
 
 /// Later than this after the longest speech, a packet has no place in the recording.
 const SAMPLES_BEYOND_MAX: usize = 5 * 8_000;
+
+/// Telephone-events that are kept.
+const EVENTS_MAX: usize = 256;
 
 /// The receiving half of a party.
 #[derive(Clone, Debug)]
@@ -18,7 +22,7 @@ pub(super) struct Ear {
     sequence: Option<(u16, u32)>,
     /// Which extended sequence numbers (from the first) were heard.
     heard: Vec<bool>,
-    /// RTP packets with audio.
+    /// RTP packets with audio or telephone-events.
     pub(super) packets: u64,
     /// The same number again.
     pub(super) duplicate: u64,
@@ -26,7 +30,7 @@ pub(super) struct Ear {
     pub(super) reordered: u64,
     /// From somebody else than the switch's port.
     pub(super) strangers: u64,
-    /// Not RTP, not PCMU, or out of all bounds.
+    /// Not RTP, another payload type, or out of all bounds.
     pub(super) unusable: u64,
     /// New sources after the first.
     pub(super) ssrc_changes: u64,
@@ -36,6 +40,8 @@ pub(super) struct Ear {
     transit_ns: Option<i128>,
     /// First sample and arrival time (Unix ns) of each packet.
     pub(super) arrivals: Vec<(usize, u64)>,
+    /// Source, timestamp and code of each telephone-event.
+    events: Vec<(u32, u32, u8)>,
 }
 
 impl Ear {
@@ -56,7 +62,13 @@ impl Ear {
             jitter_ms_max: 0.0,
             transit_ns: None,
             arrivals: Vec::new(),
+            events: Vec::new(),
         }
+    }
+
+    /// Codes of the telephone-events, in the order in which they came.
+    pub(super) fn events(&self) -> impl Iterator<Item = u8> {
+        self.events.iter().map(|(_, _, code)| *code)
     }
 
     /// Everything heard, from the first packet on.
@@ -77,7 +89,20 @@ impl Ear {
                     self.unusable += 1;
                 }
             }
+            Some((header, &[code, ..])) if header.pt == EVENT_PT => self.press(&header, code),
             _ => self.unusable += 1,
+        }
+    }
+
+    fn press(&mut self, header: &Header, code: u8) {
+        if self.number(header.seq).is_none() {
+            self.unusable += 1;
+            return;
+        }
+        self.packets += 1;
+        let event = (header.ssrc, header.timestamp, code);
+        if self.events.len() < EVENTS_MAX && !self.events.contains(&event) {
+            self.events.push(event);
         }
     }
 
@@ -239,7 +264,7 @@ mod tests {
     fn what_is_not_pcmu_over_rtp_is_counted_only() {
         let mut ear = Ear::new(8_000);
         let mut other = packet(0, 0, 1);
-        other[1] = 101;
+        other[1] = 102;
         let mut old = packet(0, 0, 1);
         old[0] = 0x40;
         let mut padded = packet(0, 0, 255);
@@ -255,6 +280,32 @@ mod tests {
                 let _ = Header::read(&any[..end]);
             }
         }
+    }
+
+    #[test]
+    fn an_event_is_one_however_often_it_is_said() {
+        let mut ear = Ear::new(8_000);
+        ear.hear(&packet(0, 0, 0x80), 0);
+        for (seq, at, code) in [
+            (1, 160, 5),
+            (2, 160, 5),
+            (3, 160, 5),
+            (4, 640, 5),
+            (5, 960, 11),
+        ] {
+            let mut event = packet(seq, at, 0);
+            event[1] = EVENT_PT;
+            event[12] = code;
+            ear.hear(&event, 0);
+        }
+        assert_eq!(ear.events().collect::<Vec<_>>(), [5, 5, 11]);
+        assert_eq!((ear.packets, ear.lost(), ear.unusable), (6, 0, 0));
+        for at in 0..2 * EVENTS_MAX {
+            let mut event = packet(6, u32::try_from(2_000 + at).unwrap(), 0);
+            event[1] = EVENT_PT;
+            ear.hear(&event, 0);
+        }
+        assert_eq!(ear.events().count(), EVENTS_MAX);
     }
 
     #[test]

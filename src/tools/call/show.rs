@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::keys::Outcome;
 use super::likeness::{Verdict, level_dbfs};
 use super::{Party, SideView, SwitchView};
 use crate::tools::bench::align;
@@ -102,6 +103,7 @@ fn known<T: ToString>(value: Option<T>) -> String {
 pub(super) fn table(
     parties: &[Party; 2],
     verdicts: &[Verdict],
+    keys: Option<&Outcome>,
     seen: &SwitchView,
     set_up: Duration,
 ) -> String {
@@ -160,6 +162,14 @@ pub(super) fn table(
     row("correlation with oneself", "", &|l| {
         format!("{:.4}", verdicts[l].echo)
     });
+    if let Some(keys) = keys {
+        let how = ["as tones", "as telephone-event"];
+        row("keys pressed", "", &|l| {
+            format!("{} {}", keys.pressed, how[l])
+        });
+        row("  told by the switch", "", &|l| keys.told[1 - l].clone());
+        row("  heard", "", &|l| keys.heard[l].clone());
+    }
     row("heard the other side", "", &|l| {
         if verdicts[l].heard() { "yes" } else { "NO" }.to_owned()
     });
