@@ -336,3 +336,115 @@ fn a_key_comes_up_whatever_happens() {
     });
     comes_up_after("nothing", |_| {});
 }
+
+#[test]
+fn a_key_that_is_down_as_its_party_goes_comes_up() {
+    for gone in [
+        Change::Close(A),
+        Change::Direction {
+            stream: A,
+            sends: false,
+            receives: true,
+        },
+        Change::Block(A, true),
+        Change::Link { from: A, to: None },
+    ] {
+        let what = format!("{gone:?}");
+        let mut world = world([CodecKind::Pcmu; 2], true);
+        let keys = vec![press('5', 1_000.0, 3_000.0, By::Tone)];
+        let mut talkers = [Talker::new(A, CodecKind::Pcmu, keys)];
+        talk(&mut world, &mut talkers, 75);
+        world.apply(gone);
+        talk(&mut world, &mut talkers, 100);
+        let heard = Received::of(&world, B, CodecKind::Pcmu);
+        let events = heard.events();
+        assert_eq!(events.len(), 1, "{what}: {events:?}");
+        assert!(events[0].1 < 1_000.0, "{what}: {events:?}");
+        let told = heard
+            .sent
+            .iter()
+            .filter(|(ms, sent)| *ms > 2_600 && sent.pt() == EVENT_PT);
+        assert_eq!(told.count(), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_key_that_is_down_in_a_call_that_becomes_part_of_another_comes_up() {
+    let mut world = world([CodecKind::Pcmu; 2], true);
+    let keys = vec![press('5', 1_000.0, 3_000.0, By::Tone)];
+    talk(&mut world, &mut [Talker::new(A, CodecKind::Pcmu, keys)], 75);
+    let mut stays = World::at(world.start, Timers::default());
+    stays.now = world.now;
+    for leg in 0..2 {
+        stays.add(leg, Payload::Rtp, Privacy::Transparent);
+    }
+    let first = StreamIx(2);
+    let absorbed = stays.call.absorb(stays.now, &mut world.call, first, 2);
+    assert_eq!(absorbed, Ok(()));
+    for component in [Component::Rtp, Component::Rtcp] {
+        for ix in [A, B] {
+            let port = engine_support::port(StreamIx(100 + ix.0), component);
+            let ix = StreamIx(first.0 + ix.0);
+            stays.call.set_port(ix, component, port).unwrap();
+        }
+    }
+    stays.drain();
+    stays.wait(1_000);
+    let heard = stays.received(StreamIx(101));
+    let ends = heard.iter().filter(|(_, sent)| sent.bytes[13] & 0x80 != 0);
+    let told = heard.iter().filter(|(_, sent)| sent.pt() == EVENT_PT);
+    assert_eq!(
+        told.clone().next_back().map(|(ms, _)| *ms < 2_000),
+        Some(true)
+    );
+    assert_eq!(ends.filter(|(_, sent)| sent.pt() == EVENT_PT).count(), 3);
+}
+
+#[test]
+fn who_only_listens_hears_what_was_said() {
+    let mut world = world([CodecKind::Pcmu; 2], true);
+    let ear = world.add(2, Payload::Rtp, Privacy::Transparent);
+    world.apply(Change::Remote(ear, engine_support::remote(ear)));
+    let types = [way(CodecKind::Pcmu, CodecKind::Pcmu), event_way(Via::Relay)];
+    world.apply(Change::Tap(Box::new(Tap {
+        from: A,
+        to: ear,
+        types: types.into_iter().collect(),
+    })));
+    let pressed = presses(31, 10, 60..=300);
+    let mut talkers = [Talker::new(A, CodecKind::Pcmu, pressed.clone())];
+    talk(&mut world, &mut talkers, packets(&pressed));
+    let heard = Received::of(&world, ear, CodecKind::Pcmu);
+    assert_keys(&heard.tones(), &pressed, LENGTH_MS, "a copy");
+    assert_eq!(heard.events(), []);
+    let heard = Received::of(&world, B, CodecKind::Pcmu);
+    assert_keys(&heard.events(), &pressed, LENGTH_MS, "its peer");
+}
+
+#[test]
+fn keys_go_on_through_hold_and_a_new_answer() {
+    let mut world = world([CodecKind::Pcmu; 2], true);
+    let pressed: Vec<Press> = (0..20)
+        .map(|n| press('7', 1_000.0 + 250.0 * n as f32, 100.0, By::Tone))
+        .collect();
+    let mut talkers = [Talker::new(A, CodecKind::Pcmu, pressed)];
+    let direct = |world: &mut World, receives| {
+        world.apply(Change::Direction {
+            stream: B,
+            sends: true,
+            receives,
+        });
+    };
+    talk(&mut world, &mut talkers, 115); // five presses
+    direct(&mut world, false);
+    talk(&mut world, &mut talkers, 125); // ten, which nobody hears
+    direct(&mut world, true);
+    world.apply(Change::Voice(A, voice(CodecKind::Pcmu)));
+    world.apply(convert(A));
+    talk(&mut world, &mut talkers, 150); // the rest
+    let heard = Received::of(&world, B, CodecKind::Pcmu);
+    assert_eq!(heard.events().len(), 10);
+    assert_eq!(heard.tones(), []);
+    assert!(heard.leaks_ms() <= LEAK_MS, "{} ms", heard.leaks_ms());
+    heard.assert_one_clock();
+}

@@ -10,6 +10,7 @@ mod support;
 
 use std::f64::consts::TAU;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crosspoint::audio::codec::CodecKind;
 use crosspoint::audio::dtmf::{Detector, Heard as Tone};
@@ -39,6 +40,12 @@ fn sdp(phone: &Phone, events: bool) -> String {
     let kept = sdp.lines().filter(|line| !line.contains(":101 "));
     let lines = kept.map(|line| format!("{}\r\n", line.trim_end_matches(" 101")));
     lines.collect()
+}
+
+/// As [`every_20_ms`], to the end of the last packet.
+fn ticks(count: u32, tick: impl FnMut(u32)) {
+    every_20_ms(count, tick);
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 struct Call {
@@ -74,7 +81,7 @@ impl Call {
 
     /// Both are quiet for so many packets.
     fn rest(&mut self, count: u32) {
-        every_20_ms(count, |_| {
+        ticks(count, |_| {
             self.a.speak(self.a_to);
             self.b.speak(self.b_to);
             self.a.listen();
@@ -87,7 +94,7 @@ impl Call {
         let place = KEYS.find(key).expect("a key");
         let hz = [LOW_HZ[place / 4], HIGH_HZ[place % 4]];
         let mut said = 0;
-        every_20_ms(ms / 20 + 20, |_| {
+        ticks(ms / 20 + 20, |_| {
             let pcm: Vec<i16> = (said..said + 160)
                 .map(|n| {
                     let at = f64::from(n) / 8_000.0;
@@ -114,7 +121,7 @@ impl Call {
     /// B presses a key for so many packets, as telephone-events.
     fn event_of_b(&mut self, code: u8, packets: u32) {
         let began = self.b.party.timestamp;
-        every_20_ms(packets + 2, |n| {
+        ticks(packets + 2, |n| {
             let told = 160 * (n + 1).min(packets) as u16;
             let end = if n + 1 >= packets { 0x80 } else { 0 };
             let [high, low] = told.to_be_bytes();

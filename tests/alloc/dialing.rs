@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use crate::CALLS;
 use crate::engine_support::*;
 
-fn world(kind: Option<EventType>, via: Via) -> World {
+pub(crate) fn world(kind: Option<EventType>, via: Via) -> World {
     let mut world = World::two_party(Privacy::Transparent);
     let codec = CodecConfig::new(CodecKind::Pcmu);
     for ix in [A, B] {
@@ -40,7 +40,7 @@ fn world(kind: Option<EventType>, via: Via) -> World {
 }
 
 /// Lets `ms` pass; packets that left.
-fn pass(world: &mut World, ms: u64) -> u64 {
+pub(crate) fn pass(world: &mut World, ms: u64) -> u64 {
     let (until, mut left) = (world.now + Duration::from_millis(ms), 0);
     loop {
         while let Some(output) = world.call.poll_output() {

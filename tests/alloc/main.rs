@@ -6,6 +6,7 @@
 )]
 
 mod codec;
+mod converting;
 mod dialing;
 mod digits;
 #[path = "../engine_support/mod.rs"]

@@ -42,13 +42,17 @@ impl Call {
         if masked.inband.begins(now, code) == Tone::Known {
             return;
         }
-        let before = std::mem::take(&mut masked.inband.down);
-        for to in before {
+        let mut down = std::mem::take(&mut masked.inband.down);
+        for to in down.drain(..) {
             self.key_up(now, to, None); // its end was missed
         }
-        let mut down = Vec::new();
         self.listeners_of(ix, &mut down);
         down.retain(|to| self.key_down(now, *to, code, Some(whole(level_dbm0))));
+        self.note_down(ix, down);
+    }
+
+    /// For whom a party's key is down; room for more is kept.
+    fn note_down(&mut self, ix: StreamIx, down: Vec<StreamIx>) {
         if let Some(masked) = self.streams[usize::from(ix.0)].mask.as_deref_mut() {
             masked.inband.down = down;
         }
@@ -60,10 +64,12 @@ impl Call {
         let Some(masked) = stream.and_then(|stream| stream.mask.as_deref_mut()) else {
             return;
         };
-        let (up, duration_us) = masked.inband.ends(duration_us);
-        for to in up {
+        let duration_us = masked.inband.ends(duration_us);
+        let mut down = std::mem::take(&mut masked.inband.down);
+        for to in down.drain(..) {
             self.key_up(now, to, duration_us);
         }
+        self.note_down(ix, down);
     }
 
     /// When a key comes up that nothing is heard of any more.

@@ -3,8 +3,6 @@
 //! A party may say one press twice, as tones and as a telephone-event. Whichever comes first is
 //! the press; what comes of the other one is not pressed again.
 
-use std::mem;
-
 use crate::engine::api::StreamIx;
 use crate::engine::time::Micros;
 use crate::wire::event::{EventCode, TelephoneEvent};
@@ -79,14 +77,11 @@ impl InBand {
         }
     }
 
-    /// It has ended, after so long as its ear says. Returns for whom the key comes up, and after
-    /// how long if that is known.
-    pub(in crate::engine) fn ends(
-        &mut self,
-        duration_us: Option<u64>,
-    ) -> (Vec<StreamIx>, Option<u64>) {
+    /// It has ended, after so long as its ear says. Returns how long the key was down, if that is
+    /// known.
+    pub(in crate::engine) fn ends(&mut self, duration_us: Option<u64>) -> Option<u64> {
         let goes_on = self.key.take().is_some_and(|key| key.goes_on);
-        (mem::take(&mut self.down), duration_us.filter(|_| !goes_on))
+        duration_us.filter(|_| !goes_on)
     }
 
     /// Whether a telephone-event of this key is a press that is told already.
@@ -125,8 +120,7 @@ mod tests {
         keys.down.push(LISTENER);
         assert!(keys.presses(SIX) && !keys.presses(FIVE));
         assert_eq!(keys.begins(Micros(10), SIX), Tone::Known, "in another ear");
-        let (up, duration_us) = keys.ends(Some(7));
-        assert_eq!((&up[..], duration_us), (&[LISTENER][..], None));
+        assert_eq!(keys.ends(Some(7)), None);
         assert!(!keys.presses(SIX));
     }
 
@@ -140,7 +134,7 @@ mod tests {
         keys.down.push(LISTENER);
         keys.held(Micros(5));
         assert_eq!(keys.rests_at(), Micros(TONE_REST_US + 5));
-        let (up, duration_us) = keys.ends(Some(7));
-        assert_eq!((up.len(), duration_us), (1, Some(7)));
+        assert_eq!(keys.ends(Some(7)), Some(7));
+        assert_eq!(keys.rests_at(), Micros::NEVER);
     }
 }

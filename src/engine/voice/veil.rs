@@ -42,7 +42,7 @@ const HOLD_MS_MAX: usize = 10_000;
 const SHORTEST_US: usize = 2_500;
 
 /// A key that goes on after less than this was interrupted: no press begins so soon after another
-/// (30 ms, ETSI ES 201 235-3 clause 4.2.4).
+/// (30 ms, ITU-T Q.24).
 const PAUSE_MS: usize = 25;
 
 /// Where a loss was concealed at a key's end, its end waits so long behind the loss for the key to
