@@ -456,7 +456,7 @@ impl Veil {
         let window = (self.front, self.front + 2 * period as u64);
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let hidden = |span: &Span| span.start < window.1 && window.0 < span.end + ramp;
-        if self.spans.iter().any(hidden) {
+        if ms < HOLD_MS_MAX && self.spans.iter().any(hidden) {
             return;
         }
         leave_out(&mut self.line, period);
@@ -538,3 +538,6 @@ fn scaled(sample: i16, part: usize, whole: usize) -> i16 {
 fn index(samples: u64) -> usize {
     usize::try_from(samples).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! The veil alone: what goes in, and what comes out so much later.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "test signals are far inside every range"
+)]
+
+use std::f32::consts::TAU;
+
+use super::*;
+
+const RATE_HZ: u32 = 8_000;
+const FRAME: usize = 160;
+const LOOK_BACK_MS: u16 = 50;
+const LOOK_BACK: usize = LOOK_BACK_MS as usize * 8;
+const RAMP: usize = RAMP_MS * 8;
+
+fn cover(mode: MaskMode) -> Cover {
+    Cover {
+        mode,
+        look_back_ms: LOOK_BACK_MS,
+        seed: 3,
+    }
+}
+
+fn veil(mode: MaskMode) -> Veil {
+    Veil::new(RATE_HZ, &cover(mode), 0).unwrap()
+}
+
+/// What no detector takes for a key, and in which every sample is another than its neighbours.
+fn murmur(samples: usize) -> Vec<i16> {
+    let mut random = fastrand::Rng::with_seed(11);
+    (0..samples).map(|_| random.i16(-500..500)).collect()
+}
+
+fn key(samples: usize) -> Vec<i16> {
+    let tones = |n: usize| {
+        let at = n as f32 / 8_000.0 * TAU;
+        5_000.0 * ((at * 770.0).sin() + (at * 1_336.0).sin())
+    };
+    (0..samples).map(|n| tones(n) as i16).collect()
+}
+
+/// What comes out of a veil for what goes in, in frames.
+fn through(veil: &mut Veil, pcm: &[i16]) -> Vec<i16> {
+    let mut out = pcm.to_vec();
+    for frame in out.chunks_exact_mut(FRAME) {
+        veil.pass(frame, true);
+    }
+    out
+}
+
+#[test]
+fn what_is_no_key_comes_out_as_it_was_a_look_back_later() {
+    let mut veil = veil(MaskMode::Absorb);
+    let pcm = murmur(50 * FRAME);
+    let out = through(&mut veil, &pcm);
+    assert!(out[..LOOK_BACK].iter().all(|sample| *sample == 0));
+    let same = pcm.len() - LOOK_BACK;
+    assert_eq!(out[LOOK_BACK + RAMP..], pcm[RAMP..same]);
+    assert_eq!(veil.waiting(), LOOK_BACK);
+    assert!(!veil.is_gone());
+}
+
+#[test]
+fn of_a_key_nothing_comes_out_and_of_what_is_around_it_all_but_its_edges() {
+    for ms in [30, 40, 100, 300] {
+        let mut veil = veil(MaskMode::Absorb);
+        let (before, after) = (
+            murmur(30 * FRAME + 77),
+            murmur(30 * FRAME + 83 - 8 * (ms % 20)),
+        );
+        let pcm = [before.clone(), key(8 * ms), after].concat();
+        let pcm = &pcm[..pcm.len() / FRAME * FRAME];
+        let out = through(&mut veil, pcm);
+        let (from, to) = (before.len() + LOOK_BACK, before.len() + LOOK_BACK + 8 * ms);
+        let inside = &out[from..to.min(out.len())];
+        assert!(inside.iter().all(|sample| *sample == 0), "{ms} ms");
+        // Suspicions are wider than tones, by ten milliseconds at most.
+        let early = from - 80;
+        assert_eq!(
+            out[early - FRAME..early],
+            pcm[early - LOOK_BACK - FRAME..early - LOOK_BACK]
+        );
+        let late = to + 80 + RAMP;
+        assert_eq!(
+            out[late..],
+            pcm[late - LOOK_BACK..pcm.len() - LOOK_BACK],
+            "{ms} ms"
+        );
+    }
+}
+
+#[test]
+fn something_else_stands_in_the_place_of_a_key() {
+    let tone = MaskMode::Tone {
+        hz: [1_000].into_iter().collect(),
+        level: -10,
+    };
+    for (mode, expected) in [
+        (MaskMode::Silence, None),
+        (tone, None),
+        (MaskMode::ZeroDigit, Some(Digit::ALL[0])),
+    ] {
+        let sounds = !matches!(mode, MaskMode::Silence);
+        let mut veil = veil(mode);
+        let quiet = vec![0; 20 * FRAME];
+        let out = through(&mut veil, &[quiet.clone(), key(5 * FRAME), quiet].concat());
+        let (mut digits, mut detector) = (Vec::new(), Detector::new(RATE_HZ).unwrap());
+        detector.feed(&out, &mut |heard| {
+            if let Heard::Began(tone) = heard {
+                digits.push(tone.digit);
+            }
+        });
+        assert_eq!(digits, expected.into_iter().collect::<Vec<_>>());
+        assert_eq!(out.iter().any(|sample| *sample != 0), sounds);
+    }
+}
+
+#[test]
+fn what_waits_is_played_out_when_masking_ends() {
+    let mut veil = veil(MaskMode::Absorb);
+    through(&mut veil, &murmur(20 * FRAME));
+    veil.leave();
+    let mut frames = 0;
+    while !veil.is_gone() {
+        through(&mut veil, &murmur(FRAME));
+        frames += 1;
+        assert!(frames * 20 <= LEAVE_MS_MAX + 100, "it never goes");
+    }
+    // And comes again as it was.
+    veil.set(&cover(MaskMode::Absorb));
+    through(&mut veil, &murmur(5 * FRAME));
+    assert_eq!(veil.waiting(), LOOK_BACK);
+}
+
+#[test]
+fn a_key_that_is_down_when_masking_ends_stays_hidden_until_it_is_up() {
+    let mut veil = veil(MaskMode::Absorb);
+    through(&mut veil, &vec![0; 20 * FRAME]);
+    through(&mut veil, &key(10 * FRAME));
+    veil.leave();
+    let out = through(&mut veil, &key(100 * FRAME)[10 * FRAME..]);
+    assert!(out.iter().all(|sample| *sample == 0));
+    assert!(!veil.is_gone());
+    through(&mut veil, &vec![0; 100 * FRAME]);
+    assert!(veil.is_gone());
+}
+
+#[test]
+fn a_key_that_never_comes_up_is_let_go_in_the_end() {
+    let mut veil = veil(MaskMode::Absorb);
+    through(&mut veil, &key(10 * FRAME));
+    veil.leave();
+    through(&mut veil, &key(8 * (HOLD_MS_MAX + 1_000)));
+    assert!(veil.waiting() < LOOK_BACK, "{} wait", veil.waiting());
+}
+
+#[test]
+fn an_event_is_a_key_for_as_long_as_its_packets_come() {
+    let mut veil = veil(MaskMode::Silence);
+    let pcm = murmur(60 * FRAME);
+    let mut out = pcm.clone();
+    for (n, frame) in out.chunks_exact_mut(FRAME).enumerate() {
+        if (20..30).contains(&n) {
+            veil.key_event();
+        }
+        veil.pass(frame, true);
+    }
+    // From the first packet until 60 ms after the last.
+    let (from, to) = (20 * FRAME + LOOK_BACK, 29 * FRAME + 8 * 60 + LOOK_BACK);
+    assert!(out[from + RAMP..to].iter().all(|sample| *sample == 0));
+    assert_eq!(
+        out[to + RAMP..],
+        pcm[to + RAMP - LOOK_BACK..pcm.len() - LOOK_BACK]
+    );
+}
+
+#[test]
+fn what_was_forgotten_is_heard_by_nobody() {
+    let mut veil = veil(MaskMode::Absorb);
+    through(&mut veil, &murmur(20 * FRAME));
+    veil.forget();
+    let mut silent = vec![0; 3 * FRAME];
+    for frame in silent.chunks_exact_mut(FRAME) {
+        assert!(!veil.pass(frame, false), "there is nothing to hear");
+    }
+    assert!(silent.iter().all(|sample| *sample == 0));
+}
+
+#[test]
+fn no_more_suspicions_are_kept_than_there_is_room_for() {
+    let mut spans = Spans::new();
+    for n in 0..=SPANS_MAX as u64 {
+        let span = Span {
+            start: 1_000 * n,
+            end: 1_000 * n + 10,
+            looks: LOOKS,
+        };
+        join(&mut spans, span, 80);
+        let kept = (n as usize + 1).min(SPANS_MAX);
+        assert_eq!(spans.len(), kept);
+        assert!(!spans.spilled());
+    }
+    // The last two are one, and what lies between them is hidden with them.
+    let last = spans.last().unwrap();
+    let from = 1_000 * (SPANS_MAX as u64 - 1);
+    assert_eq!((last.start, last.end), (from, from + 1_010));
+}
