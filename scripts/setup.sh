@@ -51,7 +51,9 @@ installed() {
             set -- /usr/share/asterisk/sounds/"${language%-*}"_*/vm-goodbye."$form"
             [ -e "$1" ]
             ;;
-        libspandsp-dev) ls /usr/include/spandsp.h /usr/include/*/spandsp.h 2>/dev/null | grep -q . ;;
+        libspandsp-dev)
+            ls /usr/include/spandsp.h /usr/include/*/spandsp.h 2>/dev/null | grep -q .
+            ;;
         # The scripts ask the package manager for their files.
         asterisk-prompt-* | asterisk-moh-* | fillets-* | ktuberling-* | singularity-*)
             dpkg -L "$1" >/dev/null 2>&1

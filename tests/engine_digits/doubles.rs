@@ -135,7 +135,7 @@ fn wrong(jitter_ms: u64, loss_percent: u32) -> (Vec<u64>, Vec<u64>) {
         }
     }
     println!(
-        "{jitter_ms} ms of jitter, {loss_percent} % lost: of {PARTIES} parties {} doubled, {} missed",
+        "{jitter_ms} ms, {loss_percent} % lost: of {PARTIES} parties {} doubled, {} missed",
         doubled.len(),
         missed.len()
     );

@@ -40,7 +40,7 @@ const ACTIVE: f64 = 10_737.0;
 
 fn presses() -> usize {
     let set = std::env::var("CROSSPOINT_PRESSES").ok();
-    set.and_then(|n| n.parse().ok()).unwrap_or(50)
+    set.and_then(|n| n.parse().ok()).unwrap_or(20)
 }
 
 /// Keeps what a listener received for others to look at.
