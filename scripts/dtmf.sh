@@ -5,15 +5,22 @@
 #
 # The first run installs Debian packages and prepares some 3 GB of recordings in target/dtmf.
 #
-# usage: scripts/dtmf.sh [--dry] [options of `crosspoint bench dtmf`]      (--dry: print only)
+# usage: scripts/dtmf.sh [--dry] [--quick] [options of `crosspoint bench dtmf`]
+#   --dry    print only
+#   --quick  multimon-ng hears the corpus, but not the hours of speech and music
 set -eu
 cd "$(dirname "$0")/.."
 
 dry=
-if [ "${1:-}" = --dry ]; then
-    dry=yes
+slow=--peer
+while :; do
+    case ${1:-} in
+        --dry) dry=yes ;;
+        --quick) slow=--slow-peer ;;
+        *) break ;;
+    esac
     shift
-fi
+done
 scripts/setup.sh build dtmf
 cargo build --release --locked --quiet
 work=target/dtmf
@@ -42,5 +49,5 @@ fi
 wide='sox -q -V1 -t raw -r 8000 -e signed -b 16 -c 1 - -t raw -r 22050 -'
 exec "${CARGO_TARGET_DIR:-target}/release/crosspoint" bench dtmf \
     --peer "spandsp=$work/spandsp" --peer "spandsp -d=$work/spandsp -d" \
-    --peer "multimon-ng=$wide | $work/multimon" \
+    "$slow" "multimon-ng=$wide | $work/multimon" \
     --talk "$work/recordings/speech" --music "$work/recordings/music" "$@"

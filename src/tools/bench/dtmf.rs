@@ -36,6 +36,9 @@ pub struct DtmfArgs {
     /// prints a line `digit report_ms` per digit
     #[arg(long, value_name = "NAME=COMMAND")]
     pub peer: Vec<Peer>,
+    /// One that listens to the corpus only, for it would take too long over the recordings
+    #[arg(long, value_name = "NAME=COMMAND")]
+    pub slow_peer: Vec<Peer>,
     /// Recorded speech without any key, raw 16-bit samples of 8 kHz: a file, or a folder of them
     #[arg(long, value_name = "PATH")]
     pub talk: Option<PathBuf>,
@@ -96,6 +99,10 @@ pub(super) fn run(args: &DtmfArgs) -> Result<()> {
         subjects.push(subject(&peer.name, &corpus, &recordings, |pcm| {
             peer.listen(pcm)
         })?);
+    }
+    let none = talk_off::Recordings::default();
+    for peer in &args.slow_peer {
+        subjects.push(subject(&peer.name, &corpus, &none, |pcm| peer.listen(pcm))?);
     }
     let tables = table::all(&corpus, &subjects);
     for table in &tables {

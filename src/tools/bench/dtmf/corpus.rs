@@ -94,6 +94,7 @@ impl Corpus {
         self.classes.push(class);
         Maker {
             class: self.classes.len() - 1,
+            torn: None,
             rng: Rng::with_seed(named ^ point.rotate_left(17)),
             streams: 0,
             every: match extent {
@@ -111,16 +112,31 @@ impl Corpus {
     }
 }
 
+/// The shortest signal that must be detected (Q.24).
+const WHOLE_MIN_MS: f64 = 40.0;
+
 /// A class being filled.
 pub(super) struct Maker<'a> {
     corpus: &'a mut Corpus,
     class: usize,
+    /// The class of what lost packets made shorter than any recommendation demands.
+    torn: Option<usize>,
     pub(super) rng: Rng,
     streams: usize,
     every: usize,
 }
 
 impl Maker<'_> {
+    /// Bursts of which lost packets leave less than 40 ms in one piece are not judged from here on.
+    pub(super) fn spare_torn(&mut self) {
+        let class = Class {
+            label: Label::Grey,
+            ..self.corpus.classes[self.class].clone()
+        };
+        self.corpus.classes.push(class);
+        self.torn = Some(self.corpus.classes.len() - 1);
+    }
+
     /// Adds a stream of these bursts.
     pub(super) fn stream(&mut self, line: &Line, bursts: &[Burst]) -> Result<()> {
         let wanted = self.streams.is_multiple_of(self.every);
@@ -130,16 +146,19 @@ impl Maker<'_> {
         if !wanted {
             return Ok(());
         }
-        let (pcm, spans) = line.carry(bursts, &mut rng)?;
+        let carried = line.carry(bursts, &mut rng)?;
         let before = super::sound::float(self.corpus.pcm.len());
-        let events = bursts.iter().zip(spans).map(|(burst, (start, end))| Event {
-            class: self.class,
-            digit: burst.digit,
-            start: before + start,
-            end: before + end,
+        let events = bursts.iter().zip(&carried.spans).map(|(burst, span)| {
+            let torn = self.torn.filter(|_| carried.whole_ms(*span) < WHOLE_MIN_MS);
+            Event {
+                class: torn.unwrap_or(self.class),
+                digit: burst.digit,
+                start: before + span.0,
+                end: before + span.1,
+            }
         });
         self.corpus.events.extend(events);
-        self.corpus.pcm.extend_from_slice(&pcm);
+        self.corpus.pcm.extend_from_slice(&carried.pcm);
         Ok(())
     }
 

@@ -59,13 +59,32 @@ const CLASSES: &[(&str, &str, bool, Fill)] = &[
     }),
     ("drift", "sender's clock off by up to 1 %", false, drift),
     ("slip", "a sample slipped each 50 ms", false, slip),
-    ("loss", "aim: 3 % of packets lost, concealed", false, lossy),
+    (
+        "loss",
+        "aim: 3 % of packets lost, concealed",
+        false,
+        |maker| lossy(maker, Codec::Pcmu),
+    ),
+    (
+        "G.722 loss",
+        "aim: 64 kbit/s, 3 % of packets lost",
+        false,
+        |maker| lossy(maker, Codec::G722),
+    ),
 ];
 
 /// What needs libopus.
-const OPUS_CLASSES: &[(&str, &str, bool, Fill)] = &[("Opus", "aim: 16 kbit/s", false, |maker| {
-    coded(maker, Codec::Opus16k)
-})];
+const OPUS_CLASSES: &[(&str, &str, bool, Fill)] = &[
+    ("Opus", "aim: 16 kbit/s", false, |maker| {
+        coded(maker, Codec::Opus16k)
+    }),
+    (
+        "Opus loss",
+        "aim, Q.24: 16 kbit/s, 3 % of packets lost; 40 ms whole",
+        false,
+        opus_lossy,
+    ),
+];
 
 /// Adds all classes that must be detected.
 pub(super) fn add(corpus: &mut Corpus, extent: Extent) -> Result<()> {
@@ -429,12 +448,19 @@ fn slip(maker: &mut Maker<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Opus plays what is neither tone nor silence for a packet lost. So 20 ms are gone, and only of
+/// what still has the 40 ms of Q.24 in one piece can anything be demanded.
+fn opus_lossy(maker: &mut Maker<'_>) -> Result<()> {
+    maker.spare_torn();
+    lossy(maker, Codec::Opus16k)
+}
+
 /// Long enough that what a lost packet leaves can be heard.
-fn lossy(maker: &mut Maker<'_>) -> Result<()> {
+fn lossy(maker: &mut Maker<'_>, codec: Codec) -> Result<()> {
     for dbm0 in [-6.0, -12.0, -18.0] {
         for (on_ms, off_ms) in [(80.0, 80.0), (100.0, 100.0), (160.0, 100.0)] {
             for _ in 0..6 {
-                let mut line = Line::coded(Codec::Pcmu);
+                let mut line = Line::coded(codec);
                 line.lost_permille = 30;
                 maker.all_keys(&line, &Press::new(dbm0, on_ms, off_ms))?;
             }

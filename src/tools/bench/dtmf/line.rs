@@ -83,8 +83,8 @@ impl Line {
         line
     }
 
-    /// All of the bursts as the far end hears them, and the start and end of each in samples.
-    pub(super) fn carry(&self, bursts: &[Burst], rng: &mut Rng) -> Result<(Vec<i16>, Spans)> {
+    /// All of the bursts as the far end hears them.
+    pub(super) fn carry(&self, bursts: &[Burst], rng: &mut Rng) -> Result<Carried> {
         let mut signal = Vec::new();
         let mut spans = Vec::with_capacity(bursts.len());
         // Starts between two samples, and anywhere in a packet.
@@ -106,8 +106,8 @@ impl Line {
         if let Some(every_ms) = self.slip_ms {
             slip(&mut pcm, samples(every_ms));
         }
-        let pcm = self.transmit(pcm, rng)?;
-        Ok((pcm, spans))
+        let (pcm, lost) = self.transmit(pcm, rng)?;
+        Ok(Carried { pcm, spans, lost })
     }
 
     fn distort(&self, signal: &mut [f64]) {
@@ -133,10 +133,10 @@ impl Line {
         }
     }
 
-    /// Through packets.
-    fn transmit(&self, pcm: Vec<i16>, rng: &mut Rng) -> Result<Vec<i16>> {
+    /// Through packets; also tells which were lost.
+    fn transmit(&self, pcm: Vec<i16>, rng: &mut Rng) -> Result<(Vec<i16>, Vec<usize>)> {
         match self.codec {
-            None if self.lost_permille == 0 => Ok(pcm),
+            None if self.lost_permille == 0 => Ok((pcm, Vec::new())),
             None => Packets::new(CodecKind::Pcmu, 8_000)?.carry(&pcm, self.lost_permille, rng),
             Some(codec) => {
                 let (kind, pcm_hz) = match codec {
@@ -146,15 +146,39 @@ impl Line {
                     Codec::Opus16k => (CodecKind::Opus, 16_000),
                 };
                 let wide = resample(&pcm, 8_000, pcm_hz)?;
-                let played = Packets::new(kind, pcm_hz)?.carry(&wide, self.lost_permille, rng)?;
-                resample(&played, pcm_hz, 8_000)
+                let (played, lost) =
+                    Packets::new(kind, pcm_hz)?.carry(&wide, self.lost_permille, rng)?;
+                Ok((resample(&played, pcm_hz, 8_000)?, lost))
             }
         }
     }
 }
 
-/// Start and end of each burst, in samples.
-pub(super) type Spans = Vec<(f64, f64)>;
+/// What the far end hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Carried {
+    pub(super) pcm: Vec<i16>,
+    /// Start and end of each burst, in samples as they were sent.
+    pub(super) spans: Vec<(f64, f64)>,
+    /// Packets lost, in order.
+    lost: Vec<usize>,
+}
+
+/// What a codec and two changes of the rate delay a signal by at most, in samples: 8 ms.
+const DELAY_MAX: f64 = 64.0;
+
+impl Carried {
+    /// The longest stretch of a burst that no lost packet touches, in ms.
+    pub(super) fn whole_ms(&self, (start, end): (f64, f64)) -> f64 {
+        let (mut from, mut longest) = (start, 0.0_f64);
+        for packet in &self.lost {
+            let torn = float(packet * FRAME) - DELAY_MAX;
+            longest = longest.max(torn.min(end) - from);
+            from = from.max(float((packet + 1) * FRAME));
+        }
+        longest.max(end - from) / 8.0
+    }
+}
 
 /// A sender and a receiver.
 struct Packets {
@@ -179,13 +203,19 @@ impl Packets {
         })
     }
 
-    fn carry(&mut self, pcm: &[i16], lost_permille: u16, rng: &mut Rng) -> Result<Vec<i16>> {
-        let mut out = Vec::with_capacity(pcm.len());
+    fn carry(
+        &mut self,
+        pcm: &[i16],
+        lost_permille: u16,
+        rng: &mut Rng,
+    ) -> Result<(Vec<i16>, Vec<usize>)> {
+        let (mut out, mut lost) = (Vec::with_capacity(pcm.len()), Vec::new());
         let mut payload = [0; 2_000];
         let mut heard = vec![0; self.frame];
-        for frame in pcm.chunks_exact(self.frame) {
+        for (n, frame) in pcm.chunks_exact(self.frame).enumerate() {
             let octets = self.encoder.encode(frame, &mut payload)?;
             if rng.u16(..1_000) < lost_permille {
+                lost.push(n);
                 // Opus has a concealment of its own.
                 if !self.decoder.conceal(&mut heard) {
                     self.concealer.conceal(&mut heard);
@@ -196,7 +226,7 @@ impl Packets {
             }
             out.extend_from_slice(&heard);
         }
-        Ok(out)
+        Ok((out, lost))
     }
 }
 
@@ -229,7 +259,7 @@ mod tests {
     use super::*;
     use crate::wire::event::Digit;
 
-    fn carried(line: &Line) -> (Vec<i16>, Spans) {
+    fn carried(line: &Line) -> Carried {
         let bursts: Vec<_> = Digit::ALL[..4]
             .iter()
             .map(|digit| Press::new(-12.0, 50.0, 50.0).of(*digit))
@@ -239,7 +269,7 @@ mod tests {
 
     #[test]
     fn signals_lie_where_the_spans_say() {
-        let (pcm, spans) = carried(&Line::clean());
+        let Carried { pcm, spans, .. } = carried(&Line::clean());
         assert_eq!(spans.len(), 4);
         let within = |n: usize| spans.iter().any(|(a, b)| (*a..*b).contains(&float(n)));
         for (n, sample) in pcm.iter().enumerate() {
@@ -262,9 +292,27 @@ mod tests {
     fn a_faster_sender_is_shorter() {
         let mut line = Line::clean();
         line.pace = 1.01;
-        let (_, spans) = carried(&line);
-        let (start, end) = spans[0];
+        let (start, end) = carried(&line).spans[0];
         assert!((end - start - 400.0 / 1.01).abs() < 1e-6);
+    }
+
+    #[test]
+    fn lost_packets_leave_part_of_a_burst() {
+        let whole_ms = |lost: &[usize]| {
+            let carried = Carried {
+                pcm: Vec::new(),
+                spans: Vec::new(),
+                lost: lost.to_vec(),
+            };
+            // From 100 to 200 ms; a packet of 20 ms is heard up to 8 ms late.
+            carried.whole_ms((800.0, 1_600.0))
+        };
+        assert_eq!(whole_ms(&[]), 100.0);
+        assert_eq!(whole_ms(&[0, 4, 11, 50]), 100.0);
+        assert_eq!(whole_ms(&[5]), 80.0);
+        assert_eq!(whole_ms(&[7]), 40.0);
+        assert_eq!(whole_ms(&[10]), 92.0);
+        assert_eq!(whole_ms(&[5, 6, 8, 9]), 12.0);
     }
 
     #[test]

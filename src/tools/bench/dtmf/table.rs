@@ -278,7 +278,9 @@ fn times(corpus: &Corpus, subjects: &[Subject]) -> String {
 }
 
 fn talk_off<'s>(subjects: &'s [Subject]) -> String {
-    let mut rows = Vec::new();
+    // Those that are too slow for the recordings come last.
+    let listened = subjects.iter().take_while(|s| !s.talk.is_empty()).count();
+    let (subjects, mut rows) = (&subjects[..listened], Vec::new());
     for (kind, name) in [(Kind::Speech, "speech"), (Kind::Music, "music")] {
         let all = subjects.iter().flat_map(|subject| &subject.talk);
         let mut speeds: Vec<_> = all.filter(|c| c.kind == kind).map(|c| c.speed()).collect();
