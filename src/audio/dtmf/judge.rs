@@ -70,7 +70,7 @@ const EXACT_DEVIATION: f32 = 0.007;
 const EXACT_AGREEMENT_MIN: f32 = 0.975;
 const EXACT_SHARE_MIN: f32 = 0.90;
 const EXACT_LENGTH_MIN: f32 = 248.0;
-/// and what it may be: Opus at 16 kbit/s lets an envelope swing, and one tone start after the other.
+/// and what it may be: Opus at 16 kbit/s lets an envelope swing and one tone start after the other.
 const EXACT_STEADY: Range = 0.40..=1.5;
 
 /// The most that the squares of all flaws sum up to. What counts as one flaw each:
