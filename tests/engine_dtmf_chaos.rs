@@ -103,8 +103,9 @@ impl Run {
     }
 
     fn mask(&mut self) -> Option<Box<Mask>> {
-        let mode = match self.random.u8(..7) {
+        let mode = match self.random.u8(..8) {
             0 => return None,
+            7 => MaskMode::Convert,
             1 => MaskMode::Pass,
             2 => MaskMode::Absorb,
             3 => MaskMode::Silence,
@@ -119,6 +120,7 @@ impl Run {
             mode,
             in_band: self.random.bool(),
             look_back_ms: self.random.u16(40..520),
+            triggers: None,
         }))
     }
 
