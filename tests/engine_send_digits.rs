@@ -762,6 +762,23 @@ impl Run {
     }
 }
 
+#[test]
+fn who_stops_accepting_events_in_a_key_of_ours_misses_no_number() {
+    let mut run = Run {
+        world: world(Some(8_000)),
+        seq: 0,
+        timestamp: 0,
+    };
+    sends(&mut run.world, 8_000, Via::Relay);
+    let (send, bridge) = (Step::Send(20, 20, true), Step::Bridge(true));
+    let (talk, press) = (Step::Talk(4), Step::Press(0, 2));
+    for step in [send, bridge, talk, Step::Accept(None), press, Step::Talk(1)] {
+        run.step(&step);
+    }
+    run.world.wait(3_000);
+    assert_one_clock(&run.world.received(B));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -285,20 +285,18 @@ impl Call {
     ) -> Result<Routed, DropReason> {
         let own = self.streams[usize::from(to.0)].types.event(clock_hz);
         let same = own.map(|pt| EventType { pt, clock_hz });
-        let Some(kind) = same.or_else(|| self.event_kind(to)) else {
-            self.repress(now, ix, packet, clock_hz);
-            return Ok(Routed::Taken);
-        };
+        let kind = same.or_else(|| self.event_kind(to));
         let sink = &mut self.streams[usize::from(to.0)];
-        if !sink.flags.receives {
+        if kind.is_some() && !sink.flags.receives {
             return Err(DropReason::Held);
         }
-        if sink.yield_to_keys(packet, true)? {
+        let waits = kind.is_some() && sink.yield_to_keys(packet, true)?;
+        let Some(kind) = kind.filter(|_| !waits) else {
             let header = *packet.header();
             sink.egress.withhold(ix, header.ssrc, header.seq);
             self.repress(now, ix, packet, clock_hz);
             return Ok(Routed::Taken);
-        }
+        };
         let scaled = match kind.clock_hz == clock_hz {
             true => None,
             false => self.rescale(to, packet, [clock_hz, kind.clock_hz]),
