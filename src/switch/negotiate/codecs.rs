@@ -387,7 +387,11 @@ fn told_to_offerer(
         }
     }
     if !told.iter().any(Codec::is_sound) {
-        return Vec::new(); // nothing works: let the offerer see why
+        // Nothing works: let the offerer see why, without the events that only we offered.
+        let ours = |codec: &Codec| is_event(codec) && !paired(&codec);
+        let slips = answered.codecs.iter().any(ours);
+        told.retain(|_| slips);
+        return told;
     }
     let made = on.events && answered.codecs.iter().any(|codec| kind_of(codec).is_some());
     if made || answered.codecs.iter().any(is_event) {
