@@ -1,4 +1,7 @@
+use super::command::COMMANDS;
 use super::*;
+use crate::audio::tone::{ToneKind, TonePlan};
+use crate::engine::SEQUENCE_MAX;
 
 fn decode(payload: &[u8]) -> Result<Request<'_>, RequestError> {
     Request::decode(payload).1
