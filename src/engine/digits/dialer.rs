@@ -26,7 +26,8 @@ const HELD_US_MAX: u64 = *KEY_MS.end() * 1_000;
 pub(in crate::engine) const HELD_TONE_US_MIN: u64 = 60_000;
 const HELD_PAUSE_US: u64 = 60_000;
 
-/// Most pieces that may wait: every step may bring a pause, every command its end.
+/// Most pieces that may wait, of commands and of keys that are held by hand each: every step may
+/// bring a pause, every command its end.
 const QUEUE_MAX: usize = 3 * DIGITS_MAX;
 
 /// The keys of one listener.
@@ -66,6 +67,8 @@ struct Key {
     duration_us: Option<u64>,
     /// Since when it is held by hand.
     held: Option<Micros>,
+    /// The command at work counts it when it comes up.
+    counts: bool,
 }
 
 /// Does not say which key: logs do not hold what people dial.
@@ -132,7 +135,7 @@ impl Dialer {
         (self.by_frames, self.mark) = (by_frames, now);
     }
 
-    /// Whether a command's steps still fit.
+    /// Whether a command's steps still fit. Keys that are held by hand take no command's place.
     pub(in crate::engine) fn has_room(&self, steps: usize) -> bool {
         let waiting = self.queue.iter().filter(|piece| piece.is_step());
         waiting.count() + steps <= DIGITS_MAX
@@ -151,6 +154,7 @@ impl Dialer {
                         volume: digits.volume,
                         duration_us: Some(micros(duration)),
                         held: None,
+                        counts: true,
                     }));
                     // Between keys it is quiet; behind the last one the talk goes on.
                     if last_key != Some(at) {
@@ -173,6 +177,7 @@ impl Dialer {
             volume,
             duration_us: None,
             held: Some(now),
+            counts: false,
         }));
         self.queue.push_back(Piece::Pause(HELD_PAUSE_US));
         true
@@ -216,9 +221,16 @@ impl Dialer {
                 self.report(id, false);
             }
         }
+        // What ends early is of a command that was told of, and of none that comes after it.
         match &mut self.hand {
-            Hand::Tells(telling) => telling.sender.cut(now.since(telling.began)),
-            Hand::Sounds(_, tone) => tone.cut(),
+            Hand::Tells(telling) => {
+                telling.key.counts = false;
+                telling.sender.cut(now.since(telling.began));
+            }
+            Hand::Sounds(key, tone) => {
+                key.counts = false;
+                tone.cut();
+            }
             _ => self.hand = Hand::Rests,
         }
     }
@@ -243,7 +255,7 @@ impl Dialer {
     }
 
     fn came_up(&mut self, key: Key) {
-        self.pressed = self.pressed.saturating_add(u16::from(key.held.is_none()));
+        self.pressed = self.pressed.saturating_add(u16::from(key.counts));
     }
 }
 
@@ -329,6 +341,7 @@ impl Dialer {
         }
         if now.since(telling.began) >= HELD_US_MAX {
             telling.sender.release(HELD_US_MAX);
+            telling.key.duration_us.get_or_insert(HELD_US_MAX);
         }
         // What a stalled worker left out is not made up for: packets stay an interval apart.
         let late = now.since(telling.due) >= interval_us;
@@ -453,11 +466,19 @@ impl Dialer {
 }
 
 impl Piece {
+    /// Whether it is one of a command's steps.
     fn is_step(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Wait(_))
+        match self {
+            Self::Key(key) => key.held.is_none(),
+            Self::Wait(_) => true,
+            Self::Pause(_) | Self::End(_) | Self::Gap(_) => false,
+        }
     }
 }
 
 fn samples(span_us: u64, rate_hz: u32) -> u64 {
     span_us * u64::from(rate_hz) / 1_000_000
 }
+
+#[cfg(test)]
+mod tests;
