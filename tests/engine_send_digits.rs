@@ -259,6 +259,42 @@ fn what_is_stopped_ends_properly() {
 }
 
 #[test]
+fn who_is_put_on_hold_is_pressed_nothing_more() {
+    for clock_hz in [Some(8_000), None] {
+        let mut world = world(clock_hz);
+        let direction = |receives| Change::Direction {
+            stream: B,
+            sends: true,
+            receives,
+        };
+        send(&mut world, digits("123", 100, 100));
+        world.wait(150);
+        world.apply(direction(false));
+        assert_eq!(reports(&mut world), [report(1, false)]);
+        let heard = world.received(B).len();
+        world.wait(500);
+        let more = Change::SendDigits(Box::new(digits("4", 100, 100)));
+        let refused = world.call.apply(world.now, more);
+        assert_eq!(refused, Err(ChangeError::Undialable(B)));
+        assert_eq!(world.received(B).len(), heard);
+        world.apply(direction(true));
+        send(&mut world, digits("5", 100, 100));
+        world.wait(500);
+        assert_eq!(reports(&mut world), [report(1, true)]);
+        let heard = &world.received(B)[heard..];
+        match clock_hz {
+            Some(_) => {
+                assert!(!heard.is_empty() && heard.iter().all(|(_, s)| event(s).code.0 == 5))
+            }
+            None => assert_eq!(
+                detected(heard).iter().map(|it| it.0).collect::<Vec<_>>(),
+                ['5']
+            ),
+        }
+    }
+}
+
+#[test]
 fn two_commands_follow_each_other() {
     let mut world = world(Some(8_000));
     send(&mut world, digits("1", 100, 80));

@@ -719,7 +719,8 @@ pub enum ChangeError {
     /// More than [`EDGES_MAX`] exceptions.
     #[error("a bridge has at most {EDGES_MAX} exceptions")]
     TooManyEdges,
-    /// It accepts no telephone-event, and speaks no codec that we can encode; or it only listens.
+    /// It accepts no telephone-event, and speaks no codec that we can encode; or it only listens,
+    /// or receives nothing now.
     #[error("stream {0:?} cannot be sent digits")]
     Undialable(StreamIx),
     /// No digits, more than [`DIGITS_MAX`] with those that wait, or times or a level out of range.

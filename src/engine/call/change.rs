@@ -29,6 +29,9 @@ impl Call {
                 if held {
                     self.end_gather(now, stream, GatherEnd::Cancelled);
                 }
+                if !receives {
+                    self.drop_keys(now, stream);
+                }
             }
             Change::Link { from, to } => self.link(now, from, to)?,
             Change::Source { listener, source } => self.choose(now, listener, source)?,

@@ -66,6 +66,11 @@ impl Call {
     pub(super) fn abandon_keys(&mut self, now: Micros, ix: StreamIx) {
         self.end_repressing(now, ix);
         self.tone_ends(now, ix, None);
+        self.drop_keys(now, ix);
+    }
+
+    /// It can be sent nothing, because it is gone or on hold: nothing more is pressed for it.
+    pub(super) fn drop_keys(&mut self, now: Micros, ix: StreamIx) {
         let stream = self.streams.get_mut(usize::from(ix.0));
         if let Some(keys) = stream.and_then(|stream| stream.keys.as_mut()) {
             keys.dialer.abandon(now);
@@ -120,7 +125,7 @@ impl Call {
     fn begin_keys(&mut self, now: Micros, to: StreamIx) -> Result<&mut Keys, ChangeError> {
         let refused = ChangeError::Undialable(to);
         let stream = self.open_stream(to)?;
-        if stream.config.payload != Payload::Rtp {
+        if stream.config.payload != Payload::Rtp || !stream.flags.receives {
             return Err(refused);
         }
         if stream.keys.get_or_insert_default().dialer.is_idle() {
