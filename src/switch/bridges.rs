@@ -136,18 +136,21 @@ impl Bridges {
     /// How many others are in the bridge of a stream, and how many of them hear it; `None`: it is
     /// in none. O(members × exceptions).
     pub(super) fn audience(&self, talker: StreamIx) -> Option<(usize, usize)> {
-        let own = |config: &&BridgeConfig| config.members.iter().any(|m| m.stream == talker);
-        let config = self.slots.iter().flatten().map(|b| &b.config).find(own)?;
-        let own = config.members.iter().find(|m| m.stream == talker)?;
-        let hears = |member: &&Member| {
-            let mut edges = config.edges.iter();
-            let edge = edges.find(|e| e.listener == member.stream && e.talker == talker);
-            let gain = edge.map_or(own.gain, |edge| edge.gain);
-            member.listens && gain != Gain::MUTE && (own.talks || edge.is_some())
-        };
+        let config = self.of(talker)?;
         let others = config.members.iter().filter(|m| m.stream != talker);
-        let heard_by = others.clone().filter(hears).count();
-        Some((others.count(), heard_by))
+        Some((others.count(), hearers(config, talker).count()))
+    }
+
+    /// Who hears what a stream's party says in its bridge; `None`: it is in none. O(members ×
+    /// exceptions).
+    pub(super) fn beside(&self, talker: StreamIx) -> Option<impl Iterator<Item = StreamIx>> {
+        Some(hearers(self.of(talker)?, talker))
+    }
+
+    /// The bridge that a stream is in.
+    fn of(&self, stream: StreamIx) -> Option<&BridgeConfig> {
+        let has = |config: &&BridgeConfig| config.members.iter().any(|m| m.stream == stream);
+        self.slots.iter().flatten().map(|b| &b.config).find(has)
     }
 
     /// Whether there is a bridge, or ever was one.
@@ -179,15 +182,6 @@ impl Bridges {
                 Some((ix, bridged.config))
             })
             .collect()
-    }
-
-    /// Who hears what a stream's party says in its bridge; `None`: it is in none.
-    pub(super) fn beside(&self, stream: StreamIx) -> Option<impl Iterator<Item = StreamIx>> {
-        let has = |bridged: &&Bridged| bridged.config.members.iter().any(|m| m.stream == stream);
-        let bridged = self.slots.iter().flatten().find(has)?;
-        let hears = move |member: &&Member| member.listens && member.stream != stream;
-        let members = bridged.config.members.iter();
-        Some(members.filter(hears).map(|member| member.stream))
     }
 
     /// The slot of a name, or a free one.
@@ -322,9 +316,24 @@ pub(super) fn named(tag: &str) -> Box<str> {
         .collect()
 }
 
+/// Who of a bridge hears a member.
+fn hearers(config: &BridgeConfig, talker: StreamIx) -> impl Iterator<Item = StreamIx> {
+    let own = config.members.iter().find(|m| m.stream == talker);
+    let hears = move |member: &&Member| {
+        let mut edges = config.edges.iter();
+        let edge = edges.find(|e| e.listener == member.stream && e.talker == talker);
+        let usual = own.filter(|own| own.talks).map(|own| own.gain);
+        let gain = edge.map(|edge| edge.gain).or(usual);
+        member.listens && gain.is_some_and(|gain| gain != Gain::MUTE)
+    };
+    let others = config.members.iter().filter(move |m| m.stream != talker);
+    others.filter(hears).map(|member| member.stream)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Edge;
 
     fn config(streams: &[u16]) -> BridgeConfig {
         let member = |stream: &u16| Member {
@@ -380,6 +389,32 @@ mod tests {
         less.take_out(&[StreamIx(2), StreamIx(3)]);
         assert_eq!(told(&now, &less), [(1, vec![])]);
         assert_eq!(less.slot_of(Some("c")).unwrap(), 1, "its slot is free");
+    }
+
+    #[test]
+    fn who_hears_a_member_is_by_its_gain_and_the_exceptions() {
+        let mut config = config(&[0, 1, 2, 3]);
+        config.members[1].listens = false;
+        let edge = |talker, gain| Edge {
+            listener: StreamIx(2),
+            talker: StreamIx(talker),
+            gain,
+        };
+        config.edges = [edge(0, Gain::MUTE), edge(3, Gain::UNITY)].into();
+        config.members[3].talks = false;
+        let mut room = Bridges::default();
+        let slot = room.slot_of(Some("a")).unwrap();
+        room.put(slot, Some("a"), config);
+        let heard_by = |room: &Bridges, talker| {
+            let hearers = room.beside(StreamIx(talker)).map(Iterator::collect);
+            let hearers: Option<Vec<StreamIx>> = hearers;
+            hearers.map(|all| all.iter().map(|stream| stream.0).collect::<Vec<u16>>())
+        };
+        assert_eq!(heard_by(&room, 0), Some(vec![3]), "2 has an exception");
+        assert_eq!(heard_by(&room, 1), Some(vec![0, 2, 3]));
+        assert_eq!(heard_by(&room, 3), Some(vec![2]), "by an exception alone");
+        assert_eq!(heard_by(&room, 4), None);
+        assert_eq!(room.audience(StreamIx(0)), Some((3, 1)));
     }
 
     #[test]
