@@ -59,12 +59,24 @@ pub struct Alias {
     pub id: Box<str>,
     /// Its worker and its name there, before.
     pub place: (usize, CallKey),
+    /// How much further on its streams are now.
+    pub by: u16,
 }
 
 impl CallState {
     /// Whether a worker means this call, or a part of it, by a name.
     pub fn is(&self, place: (usize, CallKey)) -> bool {
         (self.worker, self.key) == place || self.aliases.iter().any(|alias| alias.place == place)
+    }
+
+    /// What a stream is now that a worker means by a name of this call, or of a part of it: what a
+    /// worker said before a call was merged is read after it. `None`: another call is meant.
+    pub fn stream_of(&self, place: (usize, CallKey), stream: StreamIx) -> Option<StreamIx> {
+        if (self.worker, self.key) == place {
+            return Some(stream);
+        }
+        let alias = self.aliases.iter().find(|alias| alias.place == place)?;
+        Some(stream.after(alias.by))
     }
 
     /// The ports of closed parties, whose sockets are closed now.

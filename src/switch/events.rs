@@ -118,9 +118,10 @@ impl Switch {
             return;
         };
         let call = locked(&call);
-        if !call.is(place) {
+        let Some(stream) = call.stream_of(place, event.stream) else {
             return;
-        }
+        };
+        let event = Event { stream, ..event };
         let talk = &call.dialogue;
         let listeners = talk.listeners.iter().map(|listener| &listener.party);
         let mut parties = talk.parties.iter().chain(listeners);

@@ -132,8 +132,13 @@ impl CallState {
         self.aliases.push(Alias {
             id: name,
             place: (other.worker, other.key),
+            by: by.streams.0,
         });
-        self.aliases.append(&mut other.aliases);
+        let further = |alias: Alias| Alias {
+            by: alias.by.saturating_add(by.streams.0),
+            ..alias
+        };
+        self.aliases.extend(other.aliases.drain(..).map(further));
         self.gathers.append(&mut other.gathers);
         self.history.append(&mut other.history);
         self.history.sort_by_key(|signal| signal.at);
@@ -148,6 +153,8 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::engine::CallKey;
+    use crate::switch::registry::new_call;
 
     fn dialogue(parties: usize, streams: usize, tag: &str) -> Dialogue {
         let mut dialogue = Dialogue {
@@ -190,5 +197,27 @@ mod tests {
         let twice = refused(&dialogue(1, 1, "a"));
         assert!(matches!(twice, SwitchError::TagCollision));
         assert!(first.absorb(&dialogue(2, 2, "b")).is_ok());
+    }
+
+    #[test]
+    fn what_a_worker_said_before_is_of_the_stream_that_it_is_now() {
+        let place = |slot| {
+            let generation = 1;
+            (0, CallKey { slot, generation })
+        };
+        let mut calls = [0, 1, 2].map(|slot| new_call(0, place(slot).1));
+        let by = |streams| Offset {
+            parties: 2,
+            streams: StreamIx(streams),
+        };
+        let [first, second, third] = &mut calls;
+        second.absorb(third, "third".into(), by(4));
+        first.absorb(second, "second".into(), by(2));
+        let now = |slot| first.stream_of(place(slot), StreamIx(1));
+        assert_eq!(
+            [now(0), now(1), now(2)],
+            [1, 3, 7].map(|n| Some(StreamIx(n)))
+        );
+        assert_eq!(now(3), None);
     }
 }

@@ -380,7 +380,7 @@ impl Slots {
     }
 }
 
-fn new_call(worker: usize, key: CallKey) -> CallState {
+pub(super) fn new_call(worker: usize, key: CallKey) -> CallState {
     let wall = SystemTime::now();
     CallState {
         key,
