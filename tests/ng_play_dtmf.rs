@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use crosspoint::audio::codec::CodecKind;
 use crosspoint::audio::dtmf::{Detector, Heard as Tone};
-use crosspoint::engine::{EventEdge, EventPacket, EventReceiver};
+use crosspoint::engine::{DIGITS_MAX, EventEdge, EventPacket, EventReceiver};
 use serde_json::{Value, json};
 use support::every_20_ms;
 use support::ng::Ng;
@@ -304,6 +304,50 @@ fn refusals_have_the_words_of_the_protocol() {
         &sdp(&call.b, Some(8_000)),
     ));
     ng.ok(&press);
+}
+
+#[test]
+fn keys_that_do_not_fit_are_refused() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let phones = [
+        phone(CodecKind::Pcmu, 600.0),
+        phone(CodecKind::Pcmu, 1_000.0),
+    ];
+    let mut call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let press = call.play(&json!({"code": 1, "duration": 2_000}));
+    (0..DIGITS_MAX).for_each(|_| drop(ng.ok(&press)));
+    let full = "Too many keys wait to be pressed (at most 128 for one listener)";
+    assert_eq!(ng.request(&press)["error-reason"], full);
+    // The first is over: there is room for one.
+    assert_eq!(events(&call.talk(110), 8_000)[0], (1, 2_000));
+    ng.ok(&press);
+    assert_eq!(ng.request(&press)["error-reason"], full);
+}
+
+#[test]
+fn nothing_is_pressed_for_who_is_on_hold() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let phones = [
+        phone(CodecKind::Pcmu, 600.0),
+        phone(CodecKind::Pcmu, 1_000.0),
+    ];
+    let call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let press = call.play(&json!({"code": 1}));
+    let none = "There is no sink media capable of DTMF playback";
+    let [a, b] = [&call.a, &call.b].map(|phone| sdp(phone, Some(8_000)));
+    for (direction, refusal) in [("sendonly", Some(none)), ("sendrecv", None)] {
+        let mut hold = offer(&call.id, "tag-b", &format!("{b}a={direction}\r\n"));
+        hold["to-tag"] = json!("tag-a");
+        let before = ng.request(&press);
+        ng.ok(&hold);
+        // What is only asked for changes nothing.
+        assert_eq!(ng.request(&press)["error-reason"], before["error-reason"]);
+        ng.ok(&answer(&call.id, "tag-b", "tag-a", &a));
+        let reply = ng.request(&press);
+        assert_eq!(reply["error-reason"].as_str(), refusal, "{reply}");
+    }
 }
 
 #[test]

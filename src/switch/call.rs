@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
+use super::dialing::PendingDigits;
 use super::dialogue::Dialogue;
 use super::gather::Gathers;
 use super::party::Party;
@@ -47,6 +48,8 @@ pub struct CallState {
     pub history_dropped: u32,
     /// Who waits for what is gathered.
     pub gathers: Gathers,
+    /// What is being pressed for whom.
+    pub digits: PendingDigits,
     /// What was ordered to be played or stopped, in order: the number of the latest order, and that
     /// of each stream.
     pub orders: (u64, HashMap<StreamIx, u64>),

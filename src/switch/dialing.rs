@@ -1,19 +1,24 @@
 //! Keys that are pressed for parties of a call.
 
+mod pending;
+
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::call::CallState;
 use super::dialogue::Dialogue;
+use super::lifecycle::locked;
 use super::negotiate::wake;
 use super::playing::tag_of;
 use super::request::Participants;
 use super::{Switch, SwitchError};
 use crate::engine::{
-    Change, ChangeError, DialError, DialId, DialStep, EventType, KEY_VOLUME, Payload, SendDigits,
-    StreamIx,
+    CallKey, Change, ChangeError, DIGITS_MAX, DialError, DialId, DialStep, EventType, KEY_VOLUME,
+    Payload, SendDigits, StreamIx,
 };
+
+pub use pending::PendingDigits;
 
 /// Keys to press, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +52,12 @@ impl Dialing {
 impl Switch {
     /// Presses keys for the selected parties, behind those that are being pressed: as
     /// telephone-events for who accepts them, else as tones in the place of their audio. Who can be
-    /// sent neither is passed over while there are others.
+    /// sent neither, or is on hold, is passed over while there are others.
     ///
     /// # Errors
     /// [`SwitchError::UnknownCall`], a selection that fits nobody, [`SwitchError::NoKeySink`],
-    /// [`SwitchError::Media`] for times or numbers out of range, or an overloaded worker.
+    /// [`SwitchError::TooManyDigits`] with those that wait, [`SwitchError::Media`] for no keys or
+    /// times or levels out of range, or an overloaded worker.
     pub fn send_digits(
         &self,
         call_id: &str,
@@ -123,13 +129,13 @@ impl Switch {
     ) -> Result<(), SwitchError> {
         let mut draft = call.dialogue.clone();
         let mut changes = Vec::new();
-        let mut found = 0;
+        let mut found: SmallVec<[StreamIx; 2]> = SmallVec::new();
         for party in &mut draft.parties {
             let able = |line: &&super::LegMedia| {
                 let listed = line.stream.is_some_and(|stream| streams.contains(&stream));
-                // One that was only offered something is not there yet.
-                let listed = listed && line.remote.is_some();
-                listed && (line.event.is_some() || line.speaks.is_some())
+                // One that was only offered something is not there yet, or it is on hold.
+                let is_there = line.receives && line.remote_address().is_some();
+                listed && is_there && (line.event.is_some() || line.speaks.is_some())
             };
             let lines: Vec<(StreamIx, Option<EventType>)> = party
                 .medias
@@ -150,19 +156,39 @@ impl Switch {
                     pause: dialing.pause,
                     volume: dialing.volume,
                 })));
-                found += 1;
+                found.push(to);
             }
         }
-        if found == 0 {
+        if found.is_empty() {
             return Err(SwitchError::NoKeySink);
         }
         if !dialing.is_sound() {
             return Err(SwitchError::Media(ChangeError::Dial));
         }
+        let (now, steps) = (Instant::now(), dialing.steps.len());
+        let fits = |to: &StreamIx| call.digits.have_room(now, *to, steps);
+        if !found.iter().all(fits) {
+            return Err(SwitchError::TooManyDigits { max: DIGITS_MAX });
+        }
         self.submit_change(call, changes, Vec::new())?;
+        found
+            .iter()
+            .for_each(|to| call.digits.push(now, *to, dialing));
         call.dialogue = draft;
-        call.note(Instant::now(), what, tag, None);
+        call.note(now, what, tag, None);
         Ok(())
+    }
+
+    /// A worker tells that a command's keys were pressed, or will not be.
+    pub(super) fn dialled(&self, place: (usize, CallKey), to: StreamIx) {
+        let id = self.registry.id_of(place.0, place.1);
+        let Some(call) = id.and_then(|id| self.registry.find(&id)) else {
+            return;
+        };
+        let mut call = locked(&call);
+        if let Some(to) = call.stream_of(place, to) {
+            call.digits.ended(to);
+        }
     }
 }
 

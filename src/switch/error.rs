@@ -177,6 +177,12 @@ pub enum SwitchError {
     /// Nobody accepts telephone-events, or can be played to.
     #[error("There is no sink media capable of DTMF playback")]
     NoKeySink,
+    /// A listener has so many keys to be pressed already that these do not fit.
+    #[error("Too many keys wait to be pressed (at most {max} for one listener)")]
+    TooManyDigits {
+        /// `DIGITS_MAX`.
+        max: usize,
+    },
     /// Nothing is being played to those who were selected.
     #[error("Not currently playing media")]
     NotPlaying,

@@ -230,6 +230,9 @@ impl Events for FromWorker {
         if let EventKind::Gathered(gathered) = event.kind {
             self.switch.gathered((self.worker, key), gathered);
         }
+        if let EventKind::DigitsSent(_) = event.kind {
+            self.switch.dialled((self.worker, key), event.stream);
+        }
         self.switch.tell((self.worker, key), event);
     }
 

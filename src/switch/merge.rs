@@ -140,6 +140,7 @@ impl CallState {
         };
         self.aliases.extend(other.aliases.drain(..).map(further));
         self.gathers.append(&mut other.gathers);
+        self.digits.append(&mut other.digits, by.streams.0);
         self.history.append(&mut other.history);
         self.history.sort_by_key(|signal| signal.at);
         let excess = self.history.len().saturating_sub(HISTORY_MAX);

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use bridges::{BridgeEdge, BridgeMember, BridgeRequest, Bridges};
 pub use call::{CallState, Signal};
 pub use connect::Connection;
-pub use dialing::Dialing;
+pub use dialing::{Dialing, PendingDigits};
 pub use dialogue::{Agreement, Dialogue, Offer, OfferedLine, SentOn};
 pub use error::SwitchError;
 pub use events::{CallEvent, EVENTS_KEPT_MAX, EventStream};

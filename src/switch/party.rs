@@ -232,6 +232,8 @@ pub struct LegMedia {
     pub types: SmallVec<[PayloadType; 4]>,
     /// Direction by its own SDP.
     pub direction: Direction,
+    /// It is sent something, as the engine was told: it is not on hold.
+    pub receives: bool,
     /// What it may learn of others.
     pub privacy: Privacy,
     /// The stream of the other kind on this line (audio while it is T.38, or the other way round):
@@ -307,6 +309,7 @@ impl LegMedia {
             types: SmallVec::new(),
             remote: None,
             direction: Direction::RecvOnly,
+            receives: true,
             privacy,
             other: None,
         }
@@ -334,6 +337,7 @@ impl LegMedia {
             types: SmallVec::new(),
             remote: None,
             direction: media.direction,
+            receives: true,
             privacy,
             other: None,
         }

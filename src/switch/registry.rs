@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::SwitchError;
 use super::call::CallState;
+use super::dialing::PendingDigits;
 use super::dialogue::Dialogue;
 use super::gather::Gathers;
 use crate::engine::{CallKey, CallReport, Change, EndReason, Event, StreamIx};
@@ -396,6 +397,7 @@ pub(super) fn new_call(worker: usize, key: CallKey) -> CallState {
         history: Vec::new(),
         history_dropped: 0,
         gathers: Gathers::default(),
+        digits: PendingDigits::default(),
         orders: Default::default(),
     }
 }

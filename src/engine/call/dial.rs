@@ -45,7 +45,7 @@ impl Call {
         let fits = waiting.map_or(digits.steps.len() <= DIGITS_MAX, |keys| {
             keys.dialer.has_room(digits.steps.len())
         });
-        if digits.steps.is_empty() || !fits || !digits.is_sound() {
+        if !fits || !digits.is_sound() {
             return Err(ChangeError::Dial);
         }
         self.begin_keys(now, to)?.dialer.push(digits);

@@ -148,9 +148,10 @@ impl DialStep {
 }
 
 impl SendDigits {
-    /// Whether all of its times and its level are within the limits.
+    /// Whether there is anything to do, and all times and the level are within the limits.
     pub(crate) fn is_sound(&self) -> bool {
-        self.steps.iter().all(DialStep::is_sound)
+        !self.steps.is_empty()
+            && self.steps.iter().all(DialStep::is_sound)
             && is_within(self.pause, KEY_PAUSE_MS)
             && self.volume <= KEY_VOLUME_MAX
     }

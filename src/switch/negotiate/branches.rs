@@ -73,12 +73,15 @@ fn rejoin(draft: &mut Dialogue, plan: &mut Plan, agreed: &Agreement) {
 }
 
 /// Back to how it was before any answer.
-fn listen(draft: &Dialogue, plan: &mut Plan, offerer: usize, peer: Option<usize>) {
-    for (ix, line) in draft.parties[offerer].medias.iter().enumerate() {
+fn listen(draft: &mut Dialogue, plan: &mut Plan, offerer: usize, peer: Option<usize>) {
+    for ix in 0..draft.parties[offerer].medias.len() {
+        let line = &mut draft.parties[offerer].medias[ix];
         let Some(stream) = line.stream else { continue };
+        line.receives = true;
+        let payload = line.payload;
         let other = peer
             .and_then(|p| draft.parties[p].medias.get(ix))
-            .filter(|other| other.payload == line.payload)
+            .filter(|other| other.payload == payload)
             .and_then(|other| other.stream);
         plan.direct(stream, true, true);
         plan.changes.push(Change::Link {

@@ -182,7 +182,8 @@ pub(super) fn join(
         // Without a stream the line was never accepted, and holds the other party's too.
         let Some(stream) = own.stream else { continue };
         let (sends, receives) = may(media);
-        plan.direct(stream, sends && !rejected, receives && !rejected);
+        own.receives = receives && !rejected;
+        plan.direct(stream, sends && !rejected, own.receives);
         streams[slot] = Some(stream).filter(|_| own.payload == line.payload);
         // What the line carried before ends here.
         if let Some(before) = own.other.as_ref().and_then(|other| other.stream) {

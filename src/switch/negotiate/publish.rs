@@ -10,7 +10,7 @@ use super::mux::set_mux;
 use super::privacy::settle_privacy;
 use super::voices::{Side, describe, is_wide, kind_of, relay};
 use super::{Desk, Plan, add_party, take_identity};
-use crate::engine::{Change, Payload, STREAMS_MAX};
+use crate::engine::{Payload, STREAMS_MAX};
 use crate::switch::SwitchError;
 use crate::switch::dialogue::Dialogue;
 use crate::switch::party::LegMedia;
@@ -103,11 +103,8 @@ fn settle_voice(
 ) {
     let Some(stream) = line.stream else { return };
     let accepts = !accepted.is_empty();
-    plan.changes.push(Change::Direction {
-        stream,
-        sends: accepts && media.direction.sends(),
-        receives: accepts && media.direction.receives() && !media.zero_address,
-    });
+    line.receives = accepts && media.direction.receives() && !media.zero_address;
+    plan.direct(stream, accepts && media.direction.sends(), line.receives);
     // What it wishes stands in its own SDP.
     let wishes: Vec<&Codec> = accepted
         .iter()
