@@ -40,7 +40,7 @@ pub enum TriggerRefused {
     #[error("not a whole number in range")]
     Number,
     /// No mode has this name.
-    #[error("no such mode: off, drop, silence, tone, random and zero are")]
+    #[error("no such mode: off, drop, silence, tone, random, zero and DTMF are")]
     Mode,
 }
 
@@ -234,10 +234,14 @@ mod tests {
             refused(r#""trigger-end-time":86400001"#),
             "trigger-end-time: 86400001 ms: 1 ms to a day are possible"
         );
+        // What it names are modes.
         let mode = refused(r#""DTMF-security-trigger":"loud""#);
-        assert!(
-            mode.starts_with("DTMF-security-trigger: no such mode"),
-            "{mode}"
-        );
+        let modes = mode.strip_prefix("DTMF-security-trigger: no such mode: ");
+        let modes = modes.and_then(|modes| modes.strip_suffix(" are"));
+        let modes = modes.expect("a list").replace(" and ", ", ");
+        for mode in modes.split(", ") {
+            assert!(Security::read(&mode.into()).is_some(), "{mode}");
+        }
+        assert_eq!(modes.split(", ").count(), 7);
     }
 }
