@@ -1,6 +1,5 @@
 //! Keys that are pressed by ng, and keys of parties that have no common way to tell of them, asked
-//! of the whole process. What a phone received is judged by the crate's own receivers, whose
-//! verdicts other tests compare with independent ones.
+//! of the whole process.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "test clocks are far inside every range"
@@ -8,27 +7,15 @@
 
 mod support;
 
-use std::net::SocketAddr;
-
 use crosspoint::audio::codec::CodecKind;
-use crosspoint::audio::dtmf::{Detector, Heard as Tone};
-use crosspoint::engine::{DIGITS_MAX, EventEdge, EventPacket, EventReceiver};
+use crosspoint::engine::DIGITS_MAX;
 use serde_json::{Value, json};
 use support::every_20_ms;
+use support::keys::{Call, events, packets_of, press, tones, with, without_events};
 use support::ng::Ng;
-use support::party::{answer, offer, target};
+use support::party::{answer, offer};
 use support::phone::{Heard, Phone};
 use support::switch::Switch;
-
-/// Two phones on a switch, each with telephone-events or without.
-struct Call {
-    id: String,
-    a: Phone,
-    b: Phone,
-    a_to: SocketAddr,
-    b_to: SocketAddr,
-    told: [String; 2],
-}
 
 fn phone(kind: CodecKind, hz: f64) -> Phone {
     let pt = match kind {
@@ -44,32 +31,23 @@ fn sdp(phone: &Phone, event_hz: Option<u32>) -> String {
     let sdp = phone.sdp();
     match event_hz {
         Some(hz) => sdp.replace("telephone-event/8000", &format!("telephone-event/{hz}")),
-        None => {
-            let kept = sdp.lines().filter(|line| !line.contains(":101 "));
-            let lines = kept.map(|line| format!("{}\r\n", line.trim_end_matches(" 101")));
-            lines.collect()
-        }
+        None => without_events(&sdp),
     }
 }
 
-impl Call {
-    fn new(ng: &mut Ng, [a, b]: [Phone; 2], events: [Option<u32>; 2], more: &Value) -> Self {
-        let id = format!("keys-{:016x}", fastrand::u64(..));
-        let mut request = offer(&id, "tag-a", &sdp(&a, events[0]));
-        let more = more.as_object().expect("keys").clone();
-        request.as_object_mut().expect("keys").extend(more);
-        let told_b = sdp_of(&ng.ok(&request));
-        let told_a = sdp_of(&ng.ok(&answer(&id, "tag-a", "tag-b", &sdp(&b, events[1]))));
-        Self {
-            id,
-            a_to: target(&told_a),
-            b_to: target(&told_b),
-            a,
-            b,
-            told: [told_a, told_b],
-        }
-    }
+/// Two phones with telephone-events or without; B is of this codec, A of µ-law.
+fn call_with(ng: &mut Ng, kind: CodecKind, events: [Option<u32>; 2], more: &Value) -> Call {
+    let phones = [phone(CodecKind::Pcmu, 600.0), phone(kind, 1_000.0)];
+    let sdps = [0, 1].map(|n| sdp(&phones[n], events[n]));
+    Call::new(ng, phones, sdps, more)
+}
 
+/// The same, both of µ-law.
+fn call(ng: &mut Ng, events: [Option<u32>; 2], more: &Value) -> Call {
+    call_with(ng, CodecKind::Pcmu, events, more)
+}
+
+impl Call {
     /// Both speak for `count` packets of 20 ms; what B heard.
     fn talk(&mut self, count: u32) -> Heard {
         every_20_ms(count, |_| {
@@ -83,96 +61,35 @@ impl Call {
     }
 
     fn play(&self, more: &Value) -> Value {
-        let mut request = json!({"command": "play DTMF", "call-id": self.id, "from-tag": "tag-a"});
-        let more = more.as_object().expect("keys").clone();
-        request.as_object_mut().expect("keys").extend(more);
-        request
+        let request = json!({"command": "play DTMF", "call-id": self.id, "from-tag": "tag-a"});
+        with(request, more)
     }
 
     /// A presses a key for so many packets, as telephone-events; what B heard.
     fn press(&mut self, code: u8, packets: u32) -> Heard {
-        let began = self.a.party.timestamp;
-        every_20_ms(packets + 2, |n| {
-            let told = 160 * (n + 1).min(packets) as u16;
-            let end = if n + 1 >= packets { 0x80 } else { 0 };
-            let [high, low] = told.to_be_bytes();
-            self.a.party.timestamp = began;
-            self.a
-                .party
-                .send(self.a_to, 101, vec![code, end | 10, high, low]);
+        let key = (code, self.a.party.timestamp);
+        every_20_ms(packets_of(packets), |n| {
+            press(&mut self.a, self.a_to, key, n, packets);
             self.b.speak(self.b_to);
             self.b.listen();
         });
-        self.a.party.timestamp = began.wrapping_add((packets + 2) * 160);
         self.b.take()
     }
 }
 
-fn sdp_of(reply: &Value) -> String {
-    reply["sdp"].as_str().expect("an SDP").to_owned()
-}
-
-/// Keys that were told as events, with their durations in milliseconds.
-fn events(heard: &Heard, clock_hz: u32) -> Vec<(u8, u64)> {
-    let mut receiver = EventReceiver::new();
-    let mut found = Vec::new();
-    let mut tell = |edge: EventEdge| {
-        if let EventEdge::Ended {
-            code, duration_us, ..
-        } = edge
-        {
-            found.push((code.0, duration_us / 1_000));
-        }
-    };
-    let start = heard.packets.first().map(|(at, _)| *at);
-    for (at, packet) in &heard.packets {
-        let now_us = (*at - start.unwrap()).as_micros() as u64;
-        let (ssrc, seq, timestamp) = (packet.ssrc, packet.seq, packet.timestamp);
-        if packet.pt == 101 {
-            let event = EventPacket {
-                ssrc,
-                seq,
-                timestamp,
-                marker: packet.marker,
-                clock_hz,
-                payload: &packet.payload,
-            };
-            receiver.packet(now_us, &event, &mut tell);
-        } else {
-            receiver.media(now_us, ssrc, seq, timestamp, &mut tell);
-        }
-    }
-    receiver.timeout(u64::MAX, &mut tell);
-    found
-}
-
-/// Keys that a detector finds in the audio, with their lengths in milliseconds.
-fn tones(heard: &Heard) -> Vec<(char, u64)> {
-    let mut detector = Detector::new(heard.rate).unwrap();
-    let mut found = Vec::new();
-    let rate = u64::from(heard.rate);
-    let mut tell = |tone: Tone| {
-        if let Tone::Ended(tone) = tone {
-            let ms = (tone.end - tone.start) * 1_000 / rate;
-            found.push((tone.digit.as_char(), ms));
-        }
-    };
-    detector.feed(&heard.pcm, &mut tell);
-    detector.feed(&vec![0; heard.rate as usize], &mut tell);
-    found
+/// The one key that a detector finds, whose length is within these bounds in milliseconds.
+fn assert_one_tone(heard: &Heard, key: char, ms: std::ops::RangeInclusive<u64>) {
+    let found = tones(heard);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0 == key && ms.contains(&found[0].1), "{found:?}");
 }
 
 #[test]
 fn a_key_is_pressed_as_if_a_party_did() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let mut call = Call::new(
+    let mut call = call(
         &mut ng,
-        phones,
         [Some(8_000); 2],
         &json!({"flags": ["inject-DTMF"]}),
     );
@@ -222,11 +139,7 @@ fn a_key_is_pressed_as_if_a_party_did() {
 fn keys_are_pressed_while_a_party_is_silent() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let mut call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let mut call = call(&mut ng, [Some(8_000); 2], &json!({}));
     every_20_ms(10, |_| call.b.speak(call.b_to));
     ng.ok(&call.play(&json!({"code": "7"})));
     every_20_ms(30, |_| {
@@ -240,20 +153,11 @@ fn keys_are_pressed_while_a_party_is_silent() {
 fn a_party_without_events_hears_tones() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let mut call = Call::new(&mut ng, phones, [None; 2], &json!({}));
+    let mut call = call(&mut ng, [None; 2], &json!({}));
     let mut heard = call.talk(30);
     ng.ok(&call.play(&json!({"code": "9", "duration": 120})));
     let pressed = call.talk(40);
-    let found = tones(&pressed);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].0 == '9' && (110..=130).contains(&found[0].1),
-        "{found:?}"
-    );
+    assert_one_tone(&pressed, '9', 110..=130);
     heard.packets.extend(pressed.packets);
     heard.assert_one_clock("B");
 }
@@ -262,11 +166,7 @@ fn a_party_without_events_hears_tones() {
 fn refusals_have_the_words_of_the_protocol() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let call = call(&mut ng, [Some(8_000); 2], &json!({}));
     let mut reason = |more: Value| {
         let reply = ng.request(&call.play(&more));
         assert_eq!(reply["result"], "error", "{reply}");
@@ -310,11 +210,7 @@ fn refusals_have_the_words_of_the_protocol() {
 fn keys_that_do_not_fit_are_refused() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let mut call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let mut call = call(&mut ng, [Some(8_000); 2], &json!({}));
     let press = call.play(&json!({"code": 1, "duration": 2_000}));
     (0..DIGITS_MAX).for_each(|_| drop(ng.ok(&press)));
     let full = "Too many keys wait to be pressed (at most 128 for one listener)";
@@ -329,11 +225,7 @@ fn keys_that_do_not_fit_are_refused() {
 fn nothing_is_pressed_for_who_is_on_hold() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
-    let call = Call::new(&mut ng, phones, [Some(8_000); 2], &json!({}));
+    let call = call(&mut ng, [Some(8_000); 2], &json!({}));
     let press = call.play(&json!({"code": 1}));
     let none = "There is no sink media capable of DTMF playback";
     let [a, b] = [&call.a, &call.b].map(|phone| sdp(phone, Some(8_000)));
@@ -354,12 +246,8 @@ fn nothing_is_pressed_for_who_is_on_hold() {
 fn events_sound_for_an_answerer_that_has_none() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
     let more = json!({"codec": {"transcode": ["telephone-event"]}});
-    let mut call = Call::new(&mut ng, phones, [Some(8_000), None], &more);
+    let mut call = call(&mut ng, [Some(8_000), None], &more);
     assert!(
         call.told[0].contains("telephone-event/8000"),
         "{}",
@@ -375,24 +263,15 @@ fn events_sound_for_an_answerer_that_has_none() {
         .extend(pressed.packets.into_iter().chain(after.packets));
     heard.assert_one_clock("B");
     assert!(heard.packets.iter().all(|(_, packet)| packet.pt == 0));
-    let found = tones(&Heard { pcm, ..heard });
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].0 == '6' && (150..=200).contains(&found[0].1),
-        "{found:?}"
-    );
+    assert_one_tone(&Heard { pcm, ..heard }, '6', 150..=200);
 }
 
 #[test]
 fn an_answerer_is_offered_events_that_the_offerer_has_not() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let phones = [
-        phone(CodecKind::Pcmu, 600.0),
-        phone(CodecKind::Pcmu, 1_000.0),
-    ];
     let more = json!({"codec": {"transcode": ["telephone-event"]}});
-    let mut call = Call::new(&mut ng, phones, [None, Some(8_000)], &more);
+    let mut call = call(&mut ng, [None, Some(8_000)], &more);
     assert!(
         call.told[1].contains("a=rtpmap:101 telephone-event/8000"),
         "{}",
@@ -423,10 +302,8 @@ fn an_answerer_is_offered_events_that_the_offerer_has_not() {
 fn events_are_counted_in_the_clock_of_each_side() {
     let switch = Switch::start();
     let mut ng = switch.client();
-    let opus = CodecKind::Opus;
-    let phones = [phone(CodecKind::Pcmu, 600.0), phone(opus, 1_000.0)];
     let more = json!({"codec": {"mask": ["pcmu"], "transcode": ["opus"]}});
-    let mut call = Call::new(&mut ng, phones, [Some(8_000), Some(48_000)], &more);
+    let mut call = call_with(&mut ng, CodecKind::Opus, [Some(8_000), Some(48_000)], &more);
     assert!(
         call.told[1].contains("telephone-event/48000"),
         "{}",

@@ -1,7 +1,7 @@
 //! What the whole-process tests share: the switch as a child process, an ng client, RTP parties
 //! with tone markers, and ports that no other test uses.
 //!
-//! Nothing here but [`phone`] calls into the crate: bencode, RTP, G.711 and SDP are written a
+//! Nothing here but [`phone`] and [`keys`] calls into the crate: bencode, RTP, G.711 and SDP are written a
 //! second time, so that a mistake in the product cannot hide behind the same mistake in its test.
 //!
 //! `CROSSPOINT_TEST_PEER=rtpengine` runs the same tests against Debian's rtpengine, which proves
@@ -21,6 +21,7 @@
 )]
 
 pub mod audio;
+pub mod keys;
 pub mod ng;
 pub mod party;
 pub mod phone;
