@@ -2,28 +2,22 @@
 //! between them: each key is heard once on the other side, in the other side's way.
 #![allow(
     clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
     reason = "test clocks are far inside every range"
 )]
 
 mod support;
 
-use std::f64::consts::TAU;
 use std::time::Duration;
 
 use crosspoint::audio::codec::CodecKind;
 use crosspoint::wire::event::EventCode;
 use serde_json::{Value, json};
-use support::every_20_ms;
 use support::keys::{self, Call, packets_of, press, tones, with, without_events};
 use support::ng::Ng;
 use support::party::{answer, offer};
 use support::phone::{Heard, Phone};
 use support::switch::Switch;
-
-const LOW_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const HIGH_HZ: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
-const KEYS: &str = "123A456B789C*0#D";
+use support::{every_20_ms, key_tones};
 
 fn phone(kind: CodecKind) -> Phone {
     let pt = if kind == CodecKind::Pcmu { 0 } else { 8 };
@@ -72,16 +66,14 @@ impl Call {
 
     /// A presses a key as a tone of `ms`, and both are quiet after it.
     fn tone_of_a(&mut self, key: char, ms: u32) {
-        let place = KEYS.find(key).expect("a key");
-        let hz = [LOW_HZ[place / 4], HIGH_HZ[place % 4]];
+        let hz = key_tones::hz_of_char(key);
         let mut said = 0;
         ticks(ms / 20 + 20, |_| {
+            let lasts = 8 * ms as usize;
             let pcm: Vec<i16> = (said..said + 160)
                 .map(|n| {
-                    let at = f64::from(n) / 8_000.0;
-                    let tones: f64 = hz.iter().map(|hz| (TAU * hz * at).sin()).sum();
-                    if n < 8 * ms {
-                        (5_000.0 * tones) as i16
+                    if n < lasts {
+                        key_tones::sample(hz, 5_000.0, 8_000.0, n)
                     } else {
                         0
                     }

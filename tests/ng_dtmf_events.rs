@@ -16,34 +16,12 @@ use support::ng::unbencode;
 use support::party::{Party, answer, offer, target};
 use support::ports::Ports;
 use support::switch::Switch;
-use support::{every_20_ms, wait_until};
-
-/// Row and column frequencies by event code (ITU-T Q.23).
-const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
-const PLACES: [(usize, usize); 12] = [
-    (3, 1),
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (2, 0),
-    (2, 1),
-    (2, 2),
-    (3, 0),
-    (3, 2),
-];
+use support::{every_20_ms, key_tones, wait_until};
 
 /// 20 ms of a key's tones from sample `at` on, each at −11 dBm0.
 fn tones(key: u8, at: usize) -> Vec<u8> {
-    let (row, column) = PLACES[usize::from(key)];
-    let sample = |n: usize| {
-        let t = (at + n) as f64 / 8_000.0 * std::f64::consts::TAU;
-        let both = (t * ROWS[row]).sin() + (t * COLUMNS[column]).sin();
-        support::audio::ulaw_encode((6_300.0 * both) as i16)
-    };
+    let hz = key_tones::hz_of(key);
+    let sample = |n| support::audio::ulaw_encode(key_tones::sample(hz, 6_300.0, 8_000.0, at + n));
     (0..160).map(sample).collect()
 }
 

@@ -3,6 +3,8 @@
 mod doubles;
 #[path = "../engine_support/mod.rs"]
 mod engine_support;
+#[path = "../support/key_tones.rs"]
+mod key_tones;
 mod tones;
 
 use std::net::SocketAddr;

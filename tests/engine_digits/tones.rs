@@ -5,8 +5,6 @@
     reason = "test signals and test clocks are far inside every range"
 )]
 
-use std::f64::consts::TAU;
-
 use crosspoint::audio::codec::{CodecConfig, CodecKind, Encoder};
 use crosspoint::audio::mix::Gain;
 use crosspoint::audio::opus::OpusConfig;
@@ -22,35 +20,10 @@ const TONES: DigitsConfig = DigitsConfig {
     in_band: true,
 };
 
-const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
-/// Row and column of each event code.
-const PLACES: [(usize, usize); 16] = [
-    (3, 1),
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (2, 0),
-    (2, 1),
-    (2, 2),
-    (3, 0),
-    (3, 2),
-    (0, 3),
-    (1, 3),
-    (2, 3),
-    (3, 3),
-];
-
 /// A key at 8 kHz, each tone at −10 dBm0 or so.
 pub(crate) fn tone(key: u8, samples: usize) -> Vec<i16> {
-    let (row, column) = PLACES[usize::from(key)];
-    let said = (0..samples).map(|n| {
-        let t = n as f64 / 8_000.0 * TAU;
-        (7_000.0 * ((t * ROWS[row]).sin() + (t * COLUMNS[column]).sin())) as i16
-    });
+    let hz = key_tones::hz_of(key);
+    let said = (0..samples).map(|n| key_tones::sample(hz, 7_000.0, 8_000.0, n));
     said.collect()
 }
 
@@ -98,12 +71,8 @@ impl Speech {
 
     /// A key, each tone at −10 dBm0 or so.
     fn key(mut self, key: u8, ms: f64) -> Self {
-        let (row, column) = PLACES[usize::from(key)];
-        let rate = f64::from(self.encoder.pcm_hz());
-        let said = (0..self.samples(ms)).map(|n| {
-            let t = n as f64 / rate * TAU;
-            (7_000.0 * ((t * ROWS[row]).sin() + (t * COLUMNS[column]).sin())) as i16
-        });
+        let (hz, rate_hz) = (key_tones::hz_of(key), f64::from(self.encoder.pcm_hz()));
+        let said = (0..self.samples(ms)).map(|n| key_tones::sample(hz, 7_000.0, rate_hz, n));
         self.pcm.extend(said.collect::<Vec<_>>());
         self
     }

@@ -21,6 +21,7 @@
 )]
 
 pub mod audio;
+pub mod key_tones;
 pub mod keys;
 pub mod ng;
 pub mod party;

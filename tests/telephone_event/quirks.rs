@@ -204,21 +204,26 @@ fn a_hole_in_the_middle_of_a_press() {
     }
 }
 
+/// A press of ten seconds and a short one of the same key; how long the first was, as was told.
+fn long_press_us(long: Long, clock_hz: u32) -> u64 {
+    let mut phone = Phone::new(Style {
+        long,
+        clock_hz,
+        ..PLAIN
+    });
+    phone.press('1', 10_000);
+    phone.pause(100);
+    phone.press('1', 100);
+    phone.pause(100);
+    let told = hear(&phone.packets());
+    assert_eq!(keys(&told), "11");
+    told[0].duration_us.unwrap()
+}
+
 #[test]
 fn the_duration_saturates() {
     for clock_hz in [8_000, 48_000] {
-        let mut phone = Phone::new(Style {
-            long: Long::Saturates,
-            clock_hz,
-            ..PLAIN
-        });
-        phone.press('1', 10_000);
-        phone.pause(100);
-        phone.press('1', 100);
-        phone.pause(100);
-        let told = hear(&phone.packets());
-        assert_eq!(keys(&told), "11");
-        let duration_us = told[0].duration_us.unwrap();
+        let duration_us = long_press_us(Long::Saturates, clock_hz);
         assert!(duration_us.abs_diff(10_000_000) <= 20_000, "{duration_us}");
     }
 }
@@ -226,18 +231,7 @@ fn the_duration_saturates() {
 #[test]
 fn the_duration_wraps() {
     for clock_hz in [8_000, 48_000] {
-        let mut phone = Phone::new(Style {
-            long: Long::Wraps,
-            clock_hz,
-            ..PLAIN
-        });
-        phone.press('1', 10_000);
-        phone.pause(100);
-        phone.press('1', 100);
-        phone.pause(100);
-        let told = hear(&phone.packets());
-        assert_eq!(keys(&told), "11");
-        assert_eq!(told[0].duration_us, Some(10_000_000));
+        assert_eq!(long_press_us(Long::Wraps, clock_hz), 10_000_000);
     }
 }
 
@@ -284,6 +278,13 @@ fn the_payload_type_and_clock_change_by_another_offer() {
     assert_eq!(keys(&hear(&phone.packets())), "1112");
 }
 
+/// What is told is these keys, also if every end is lost.
+fn assert_with_and_without_ends(phone: &mut Phone, told: &str) {
+    assert_eq!(keys(&hear(&phone.packets())), told);
+    phone.sent().retain(|packet| !packet.end);
+    assert_eq!(keys(&hear(&phone.packets())), told);
+}
+
 #[test]
 fn the_source_changes_between_presses() {
     for audio in [Audio::Stops, Audio::None] {
@@ -291,15 +292,12 @@ fn the_source_changes_between_presses() {
         phone.ssrc = 0xface;
         phone.offset = 77;
         let mut phone = phone.dial("12");
-        assert_eq!(keys(&hear(&phone.packets())), "1112");
-        // And every end is lost.
-        phone.sent().retain(|packet| !packet.end);
-        assert_eq!(keys(&hear(&phone.packets())), "1112");
+        assert_with_and_without_ends(&mut phone, "1112");
     }
 }
 
 /// A press that another source goes on with after 60 ms; `change` says how that looks.
-fn source_changes_mid_press(change: impl Fn(&mut Packet)) -> Vec<Told> {
+fn assert_source_may_change(change: impl Fn(&mut Packet)) {
     let mut phone = Phone::new(PLAIN).dial("11");
     let pressed = phone.pressed[0];
     for packet in phone.sent() {
@@ -308,34 +306,30 @@ fn source_changes_mid_press(change: impl Fn(&mut Packet)) -> Vec<Told> {
             change(packet);
         }
     }
-    hear(&phone.packets())
+    let told = hear(&phone.packets());
+    assert_eq!(keys(&told), "11");
+    assert_eq!(told[0].duration_us, Some(100_000));
 }
 
 #[test]
 fn the_source_changes_within_a_press_and_nothing_else() {
-    let told = source_changes_mid_press(|_| ());
-    assert_eq!(keys(&told), "11");
-    assert_eq!(told[0].duration_us, Some(100_000));
+    assert_source_may_change(|_| ());
 }
 
 #[test]
 fn the_source_changes_within_a_press_with_other_timestamps() {
-    let told = source_changes_mid_press(|packet| packet.timestamp ^= 0x5a5a_0000);
-    assert_eq!(keys(&told), "11");
-    assert_eq!(told[0].duration_us, Some(100_000));
+    assert_source_may_change(|packet| packet.timestamp ^= 0x5a5a_0000);
 }
 
 #[test]
 fn the_source_changes_within_a_press_and_counts_it_anew() {
-    let told = source_changes_mid_press(|packet| {
+    assert_source_may_change(|packet| {
         packet.timestamp ^= 0x5a5a_0000;
         if let (Of::Press(0), [_, _, high, low]) = (packet.of, &mut packet.payload[..]) {
             let ticks = u16::from_be_bytes([*high, *low]) - 480;
             [*high, *low] = ticks.to_be_bytes();
         }
     });
-    assert_eq!(keys(&told), "11");
-    assert_eq!(told[0].duration_us, Some(100_000));
 }
 
 #[test]
@@ -367,9 +361,7 @@ fn the_source_begins_anew_at_a_lower_timestamp() {
     let mut phone = Phone::new(PLAIN).dial("11");
     phone.offset = phone.offset.wrapping_sub(300_000);
     let mut phone = phone.dial("12");
-    assert_eq!(keys(&hear(&phone.packets())), "1112");
-    phone.sent().retain(|packet| !packet.end);
-    assert_eq!(keys(&hear(&phone.packets())), "1112");
+    assert_with_and_without_ends(&mut phone, "1112");
 }
 
 #[test]

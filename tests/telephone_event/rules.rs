@@ -14,6 +14,24 @@ fn is_end_of(packet: &Packet, press: usize) -> bool {
     packet.of == Of::Press(press) && packet.end
 }
 
+/// The place of the last packet in the longest press.
+fn last_of_a_press(phone: &Phone) -> usize {
+    let packets = phone.packets();
+    packets.iter().map(|packet| packet.nth).max().unwrap()
+}
+
+/// A packet with this payload, of a clock of 8 kHz.
+fn event_packet(payload: &[u8]) -> EventPacket<'_> {
+    EventPacket {
+        ssrc: 1,
+        seq: 1,
+        timestamp: 1,
+        marker: true,
+        clock_hz: 8_000,
+        payload,
+    }
+}
+
 /// All was told: which keys, from when to when, to the microsecond.
 fn assert_exact(phone: &Phone) {
     let told = hear(&phone.packets());
@@ -106,12 +124,7 @@ fn without_any_end_audio_ends_the_press() {
 #[test]
 fn the_start_is_lost_up_to_the_last_end() {
     let phone = Phone::new(PLAIN).dial("1138");
-    let last = phone
-        .packets()
-        .iter()
-        .map(|packet| packet.nth)
-        .max()
-        .unwrap();
+    let last = last_of_a_press(&phone);
     for lost in 0..=last {
         let told = through(&phone, |packet| {
             packet.of == Of::Audio || packet.nth >= lost
@@ -129,12 +142,7 @@ fn the_start_is_lost_up_to_the_last_end() {
 #[test]
 fn any_single_packet_is_enough() {
     let phone = Phone::new(PLAIN).dial("22");
-    let last = phone
-        .packets()
-        .iter()
-        .map(|packet| packet.nth)
-        .max()
-        .unwrap();
+    let last = last_of_a_press(&phone);
     for only in 0..=last {
         let told = through(&phone, |packet| {
             packet.of == Of::Audio || packet.nth == only
@@ -378,18 +386,9 @@ fn several_events_in_one_packet() {
 
 #[test]
 fn payloads_that_are_no_event_are_counted_and_tell_nothing() {
-    use crosspoint::engine::{EventPacket, EventReceiver};
     let mut receiver = EventReceiver::new();
     for payload in [&[][..], &[1], &[1, 10], &[1, 10, 0]] {
-        let packet = EventPacket {
-            ssrc: 1,
-            seq: 1,
-            timestamp: 1,
-            marker: true,
-            clock_hz: 8_000,
-            payload,
-        };
-        receiver.packet(0, &packet, &mut |edge| panic!("{edge:?}"));
+        receiver.packet(0, &event_packet(payload), &mut |edge| panic!("{edge:?}"));
     }
     assert_eq!(receiver.malformed(), 4);
     assert!(!receiver.is_down());
@@ -397,21 +396,14 @@ fn payloads_that_are_no_event_are_counted_and_tell_nothing() {
 
 #[test]
 fn what_is_read_of_one_packet_is_bounded() {
-    use crosspoint::engine::{EVENTS_PER_PACKET_MAX, EventEdge, EventPacket, EventReceiver};
+    use crosspoint::engine::{EVENTS_PER_PACKET_MAX, EventEdge};
     for (events, expected) in [
         (EVENTS_PER_PACKET_MAX, EVENTS_PER_PACKET_MAX),
         (EVENTS_PER_PACKET_MAX + 1, EVENTS_PER_PACKET_MAX),
     ] {
         let mut began = 0;
-        let packet = EventPacket {
-            ssrc: 1,
-            seq: 1,
-            timestamp: 1,
-            marker: true,
-            clock_hz: 8_000,
-            payload: &[1, 0x8a, 1, 0x90].repeat(events),
-        };
-        EventReceiver::new().packet(0, &packet, &mut |edge| {
+        let payload = [1, 0x8a, 1, 0x90].repeat(events);
+        EventReceiver::new().packet(0, &event_packet(&payload), &mut |edge| {
             began += usize::from(matches!(edge, EventEdge::Began { .. }));
         });
         assert_eq!(began, expected);
@@ -420,16 +412,8 @@ fn what_is_read_of_one_packet_is_bounded() {
 
 #[test]
 fn debug_output_does_not_say_which_key() {
-    use crosspoint::engine::{EventPacket, EventReceiver};
     let mut receiver = EventReceiver::new();
-    let packet = EventPacket {
-        ssrc: 1,
-        seq: 1,
-        timestamp: 1,
-        marker: true,
-        clock_hz: 8_000,
-        payload: &[7, 10, 0, 160],
-    };
+    let packet = event_packet(&[7, 10, 0, 160]);
     let mut text = format!("{packet:?}");
     receiver.packet(20_000, &packet, &mut |edge| text += &format!("{edge:?}"));
     receiver.timeout(u64::MAX, &mut |edge| text += &format!("{edge:?}"));
