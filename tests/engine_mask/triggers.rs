@@ -44,11 +44,17 @@ fn mask(in_band: bool, triggers: Triggers) -> Change {
 struct Talker {
     seq: u16,
     clock: u32,
+    /// All of its events have this timestamp.
+    stands_at: Option<u32>,
 }
 
 impl Talker {
     fn new() -> Self {
-        Self { seq: 0, clock: 0 }
+        Self {
+            seq: 0,
+            clock: 0,
+            stands_at: None,
+        }
     }
 
     fn say(&mut self, world: &mut World, pt: u8, timestamp: u32, payload: &[u8]) {
@@ -70,7 +76,7 @@ impl Talker {
     fn tell(&mut self, world: &mut World, text: &str) {
         for c in text.chars() {
             let code = Digit::from_char(c).expect("a key").code().0;
-            let began = self.clock;
+            let began = self.stands_at.unwrap_or(self.clock);
             for n in 1..=6_u8 {
                 let end = u8::from(n > 3) << 7;
                 let event = [code, end | 10, 0, 50 * n.min(3)];
@@ -167,6 +173,29 @@ fn events_are_masked_between_two_strings() {
         assert_eq!(told(&world, hearer), "5*167*10");
     }
     assert!(!format!("{:?}", mask(false, triggers())).contains('*'));
+}
+
+#[test]
+fn a_sender_whose_timestamp_stands_still_is_masked_all_the_same() {
+    let (mut world, ear) = tapped();
+    let mut talker = Talker {
+        stands_at: Some(160),
+        ..Talker::new()
+    };
+    let end = keys("##");
+    world.apply(mask(false, Triggers { end, ..triggers() }));
+    talker.tell(&mut world, "*11235##67");
+    for hearer in [B, ear] {
+        let sent = world.received(hearer);
+        let events = sent.iter().filter(|(_, sent)| sent.pt() == EVENT_PT);
+        let codes: Vec<u8> = events.map(|(_, sent)| sent.bytes[12]).collect();
+        // Six packets of each key that passes.
+        let passed: Vec<u8> = [10, 1, 6, 7]
+            .into_iter()
+            .flat_map(|code| [code; 6])
+            .collect();
+        assert_eq!(codes, passed);
+    }
 }
 
 #[test]

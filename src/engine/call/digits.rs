@@ -80,7 +80,8 @@ impl Call {
             && stream.types.describe(packet.header().pt).event
         {
             // A press that triggers something is itself dealt with as it was before.
-            masked.hides(packet.header().ssrc, packet.header().timestamp.0);
+            let name = (packet.header().ssrc, packet.header().timestamp.0);
+            masked.hides(name, packet.payload());
         }
         let Some(digits) = &mut stream.digits else {
             return;

@@ -192,7 +192,7 @@ impl Call {
         let key = (header.ssrc, header.timestamp.0);
         let payload = packet.payload_mut();
         masked.inband.told(now, payload);
-        if !names_key(payload) || !masked.hides(key.0, key.1) {
+        if !names_key(payload) || !masked.hides(key, payload) {
             return false;
         }
         let Masked { mode, puts, .. } = masked;

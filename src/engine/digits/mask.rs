@@ -5,9 +5,9 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::inband::InBand;
-use super::{HOLD_US, Press, Trigger, TriggerError, Triggers};
+use super::{EventName, HOLD_US, Press, Trigger, TriggerError, Triggers};
 use crate::engine::time::Micros;
-use crate::wire::event::{EVENT_LEN, TelephoneEvent};
+use crate::wire::event::{EVENT_LEN, EventCode, TelephoneEvent};
 
 /// Frequencies of one [`MaskMode::Tone`]; the keys of a party take turns.
 pub const MASK_TONES_MAX: usize = 8;
@@ -180,8 +180,9 @@ pub(in crate::engine) struct Masked {
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    ssrc: u32,
-    timestamp: u32,
+    press: EventName,
+    code: EventCode,
+    ended: bool,
     masked: bool,
 }
 
@@ -263,17 +264,33 @@ impl Masked {
         trigger.map_or(Micros::NEVER, |it| it.next_timeout())
     }
 
-    /// Whether the event of this source and timestamp is masked: as it was by its first packet.
-    pub(in crate::engine) fn hides(&mut self, ssrc: u32, timestamp: u32) -> bool {
-        let is_this = |seen: &&Seen| (seen.ssrc, seen.timestamp) == (ssrc, timestamp);
-        if let Some(seen) = self.seen.iter().flatten().find(is_this) {
+    /// Whether a payload of telephone-events of this source and timestamp is masked: if any of its
+    /// keys is, or if it is too short to name one.
+    pub(in crate::engine) fn hides(&mut self, press: EventName, payload: &[u8]) -> bool {
+        let mut hides = payload.len() < EVENT_LEN && self.mode.hides();
+        let keys = TelephoneEvent::parse_all(payload);
+        for key in keys.filter(|event| event.code.digit().is_some()) {
+            hides |= self.hides_key(press, key);
+        }
+        hides
+    }
+
+    /// A key is masked as it was by its first packet. The timestamp of some senders stands still
+    /// from key to key: what follows the end of a key that passed is another press.
+    fn hides_key(&mut self, press: EventName, said: TelephoneEvent) -> bool {
+        let is_this = |seen: &&mut Seen| (seen.press, seen.code) == (press, said.code);
+        let masked = self.mode.hides();
+        if let Some(seen) = self.seen.iter_mut().flatten().find(is_this) {
+            let is_new = seen.ended && !said.end;
+            seen.masked |= is_new && masked;
+            seen.ended = said.end || seen.ended && !is_new;
             return seen.masked;
         }
-        let masked = self.mode.hides();
         self.latest = (self.latest + 1) % REMEMBERED;
         self.seen[self.latest] = Some(Seen {
-            ssrc,
-            timestamp,
+            press,
+            code: said.code,
+            ended: said.end,
             masked,
         });
         masked
@@ -374,7 +391,6 @@ impl Substitutes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::event::EventCode;
 
     fn event(code: u8, end: bool) -> [u8; EVENT_LEN] {
         let event = TelephoneEvent {
