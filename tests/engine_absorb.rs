@@ -72,17 +72,8 @@ impl Side {
             world.apply(Change::Remote(ix, remote(ix)));
             let (pt, kind) = codec(n);
             let codec = CodecConfig::new(kind);
-            let voice = Voice {
-                hears: [Heard { pt, codec }].into_iter().collect(),
-                speaks: Some(Spoken {
-                    pt,
-                    codec,
-                    ptime_ms: 20,
-                }),
-                playout: PlayoutBounds::default(),
-                idle: Idle::Nothing,
-            };
-            world.apply(Change::Voice(ix, Box::new(voice)));
+            let voice = voice_of(pt, codec, 20);
+            world.apply(Change::Voice(ix, voice));
             let recoded = [2, 3].contains(&n);
             let kind = PayloadType {
                 pt,
@@ -341,17 +332,8 @@ fn limits_are_checked_before_anything_moves() {
         }
         if let Some(ix) = bridges.checked_sub(1) {
             let codec = CodecConfig::new(CodecKind::Pcmu);
-            let voice = Voice {
-                hears: [Heard { pt: 0, codec }].into_iter().collect(),
-                speaks: Some(Spoken {
-                    pt: 0,
-                    codec,
-                    ptime_ms: 20,
-                }),
-                playout: PlayoutBounds::default(),
-                idle: Idle::Nothing,
-            };
-            world.apply(Change::Voice(A, Box::new(voice)));
+            let voice = voice_of(0, codec, 20);
+            world.apply(Change::Voice(A, voice));
             let member = Member {
                 stream: A,
                 talks: true,

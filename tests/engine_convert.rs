@@ -14,7 +14,7 @@ mod talk;
 use crosspoint::audio::codec::{CodecConfig, CodecKind};
 use crosspoint::audio::mix::Gain;
 use crosspoint::engine::*;
-use engine_support::{A, B, World};
+use engine_support::{A, B, World, voice_of};
 use talk::{By, EVENT_PT, Press, Received, Talker, assert_keys, presses, pt_of, talk};
 
 const C: StreamIx = StreamIx(2);
@@ -28,16 +28,7 @@ const LENGTH_MS: f32 = 20.0;
 
 fn voice(kind: CodecKind) -> Box<Voice> {
     let (pt, codec) = (pt_of(kind), CodecConfig::new(kind));
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms: 20,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, 20)
 }
 
 /// How audio of one codec gets to a party of another.

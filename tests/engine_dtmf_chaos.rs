@@ -39,16 +39,7 @@ fn types(via: Via) -> [PayloadType; 2] {
 
 fn voice(ptime_ms: u8) -> Box<Voice> {
     let (pt, codec) = (0, CodecConfig::new(CodecKind::Pcmu));
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, ptime_ms)
 }
 
 /// One call, and what must hold of it.
@@ -69,15 +60,11 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut world = World::new(Timers::default());
+        let mut world = parties(PARTIES, &voice(20), &types(Via::Relay));
         for n in 0..PARTIES {
-            let ix = world.add(n, Payload::Rtp, Privacy::Masked);
-            world.apply(Change::Remote(ix, remote(ix)));
-            world.apply(Change::Voice(ix, voice(20)));
-            let types = types(Via::Relay).into_iter().collect();
-            world.apply(Change::PayloadTypes(ix, types));
             let (pt, clock_hz) = (EVENT_PT, 8_000);
-            world.apply(Change::EventType(ix, Some(EventType { pt, clock_hz })));
+            let kind = Some(EventType { pt, clock_hz });
+            world.apply(Change::EventType(StreamIx(n), kind));
         }
         Self {
             world,

@@ -38,16 +38,7 @@ fn pt_of(kind: CodecKind) -> u8 {
 
 fn voice(kind: CodecKind) -> Box<Voice> {
     let (pt, codec) = (pt_of(kind), CodecConfig::new(kind));
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms: 20,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, 20)
 }
 
 fn passes(ix: StreamIx, kind: CodecKind, out: CodecKind, via: Via) -> Change {

@@ -41,23 +41,9 @@ fn kind(pt: u8, event: bool) -> PayloadType {
 fn join(world: &mut World, ptime_ms: u8) -> StreamIx {
     let ix = world.add(world.call.streams() as u16, Payload::Rtp, Privacy::Masked);
     let codec = CodecConfig::new(L16);
-    let voice = Voice {
-        hears: [Heard {
-            pt: AUDIO_PT,
-            codec,
-        }]
-        .into_iter()
-        .collect(),
-        speaks: Some(Spoken {
-            pt: AUDIO_PT,
-            codec,
-            ptime_ms,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    };
+    let voice = voice_of(AUDIO_PT, codec, ptime_ms);
     world.apply(Change::Remote(ix, remote(ix)));
-    world.apply(Change::Voice(ix, Box::new(voice)));
+    world.apply(Change::Voice(ix, voice));
     let types = [kind(AUDIO_PT, false), kind(EVENT_PT, true)];
     world.apply(Change::PayloadTypes(ix, types.into_iter().collect()));
     ix

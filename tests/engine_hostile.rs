@@ -37,16 +37,7 @@ fn known(kind: CodecKind, pt: u8, via: Via) -> PayloadType {
 
 fn voice(ptime_ms: u8) -> Box<Voice> {
     let (pt, codec) = (0, CodecConfig::new(CodecKind::Pcmu));
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, ptime_ms)
 }
 
 fn member(stream: StreamIx) -> Member {
@@ -83,15 +74,9 @@ fn seat_plainly(world: &mut World, members: &[StreamIx]) {
 }
 
 /// Parties of PCMU; A and B hear each other decoded and encoded anew.
-fn world(parties: u16) -> World {
-    let mut world = World::new(Timers::default());
-    for n in 0..parties {
-        let ix = world.add(n, Payload::Rtp, Privacy::Masked);
-        world.apply(Change::Remote(ix, remote(ix)));
-        world.apply(Change::Voice(ix, voice(20)));
-        let types = [known(CodecKind::Pcmu, 0, Via::Decode)];
-        world.apply(Change::PayloadTypes(ix, types.into_iter().collect()));
-    }
+fn world(count: u16) -> World {
+    let types = [known(CodecKind::Pcmu, 0, Via::Decode)];
+    let mut world = parties(count, &voice(20), &types);
     for (from, to) in [(A, B), (B, A)] {
         let to = Some(to);
         world.apply(Change::Link { from, to });
@@ -444,14 +429,11 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut world = World::new(Timers::default());
-        for n in 0..PARTIES {
-            let ix = world.add(n, Payload::Rtp, Privacy::Masked);
-            world.apply(Change::Remote(ix, remote(ix)));
-            world.apply(Change::Voice(ix, voice(20)));
-            let types = [known(CodecKind::Pcmu, 0, Via::Relay)];
-            world.apply(Change::PayloadTypes(ix, types.into_iter().collect()));
-        }
+        let world = parties(
+            PARTIES,
+            &voice(20),
+            &[known(CodecKind::Pcmu, 0, Via::Relay)],
+        );
         let rules = Rules {
             to: None,
             chosen: None,

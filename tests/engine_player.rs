@@ -29,16 +29,7 @@ const L16: CodecKind = CodecKind::L16 {
 };
 
 fn voice(codec: CodecConfig, pt: u8) -> Box<Voice> {
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms: 20,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, 20)
 }
 
 fn passes(ix: StreamIx, via: Via) -> Change {

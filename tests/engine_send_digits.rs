@@ -26,16 +26,7 @@ fn ms(ms: u64) -> Duration {
 
 fn voice(ptime_ms: u8) -> Box<Voice> {
     let codec = CodecConfig::new(CodecKind::Pcmu);
-    Box::new(Voice {
-        hears: [Heard { pt: 0, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt: 0,
-            codec,
-            ptime_ms,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(0, codec, ptime_ms)
 }
 
 /// Two parties with µ-law; B accepts telephone-events, or none.

@@ -45,16 +45,7 @@ fn pt_of(kind: CodecKind) -> u8 {
 
 fn voice(kind: CodecKind, ptime_ms: u8) -> Box<Voice> {
     let (pt, codec) = (pt_of(kind), codec(kind));
-    Box::new(Voice {
-        hears: [Heard { pt, codec }].into_iter().collect(),
-        speaks: Some(Spoken {
-            pt,
-            codec,
-            ptime_ms,
-        }),
-        playout: PlayoutBounds::default(),
-        idle: Idle::Nothing,
-    })
+    voice_of(pt, codec, ptime_ms)
 }
 
 fn passes(kind: CodecKind, out: CodecKind, via: Via) -> Change {

@@ -9,48 +9,15 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crosspoint::engine::{
-    GATHER_ATTEMPTS_MAX, GatherEnd, GatherError, GatherRules, Keys, Privacy, Timers,
-};
-use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
-use crosspoint::switch::prompts::{PromptsConfig, Source};
-use crosspoint::switch::{
-    Gather, Negotiation, Options, Participants, Site, SiteConfig, Switch, SwitchConfig,
-    SwitchError, Track, WorkerPort,
-};
+use crosspoint::engine::{GATHER_ATTEMPTS_MAX, GatherEnd, GatherError, GatherRules, Keys};
+use crosspoint::switch::prompts::Source;
+use crosspoint::switch::{Gather, Participants, Switch, SwitchError, Track};
 use support::party::Party;
 use support::ports::Ports;
 use support::rtp::Packet;
-use support::{audio, wait_until};
+use support::{audio, inside, wait_until};
 
 const A: Participants<'_> = Participants::Tag("tag-a");
-
-fn switch(ports: &mut Ports) -> Arc<Switch> {
-    let site = Site::new(SiteConfig {
-        interfaces: &["a/127.0.0.1".to_owned()],
-        ports: ports.next_range(16),
-        quarantine: Duration::ZERO,
-        tos: 0,
-        socket_buffer: None,
-    });
-    let workers = (0..2).map(|index| {
-        let worker = WorkerConfig {
-            index,
-            cpu: None,
-            calls_max: 4,
-            queue_len: 64,
-        };
-        let (handle, reports) = WorkerHandle::start(worker).expect("a worker");
-        WorkerPort::new(handle, reports)
-    });
-    let config = SwitchConfig {
-        max_calls: 4,
-        timers: Timers::default(),
-        privacy: Privacy::Transparent,
-        prompts: PromptsConfig::default(),
-    };
-    Switch::new(config, site.expect("loopback ports"), workers.collect())
-}
 
 /// A call of two parties.
 struct Call {
@@ -63,10 +30,7 @@ struct Call {
 impl Call {
     fn new() -> Self {
         let mut ports = Ports::reserve(40);
-        let switch = switch(&mut ports);
-        for worker in 0..2 {
-            tokio::spawn(Arc::clone(&switch).pump(worker));
-        }
+        let switch = inside::switch(&mut ports, 2);
         let [a, b] = [Party::new("127.0.0.1", 0.0), Party::new("127.0.0.1", 0.0)];
         let call = Self {
             _ports: ports,
@@ -81,24 +45,9 @@ impl Call {
 
     /// An offer or an answer of a party; where its media is to go.
     fn say(&self, call_id: &str, tags: [&str; 2], party: &Party, to_tag: Option<&str>) -> u16 {
-        let port = party.address().port();
-        let sdp = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
-        );
-        let negotiation = Negotiation {
-            call_id,
-            from_tag: tags[0],
-            to_tag,
-            via_branch: None,
-            sdp: sdp.as_bytes(),
-            options: Options::default(),
-        };
-        let done = match to_tag {
-            None => self.switch.offer(&negotiation),
-            Some(_) => self.switch.answer(&negotiation),
-        };
-        let sdp = done.expect("a call").sdp;
+        let events = "a=rtpmap:101 telephone-event/8000\r\n";
+        let sdp = inside::sdp(party.address().port(), "0 101", events);
+        let sdp = inside::say(&self.switch, (call_id, tags[0]), to_tag, &sdp);
         let port = sdp
             .split("m=audio ")
             .nth(1)

@@ -11,44 +11,15 @@ use std::time::Duration;
 
 use crosspoint::audio::g711::linear_to_ulaw;
 use crosspoint::audio::mix::Gain;
-use crosspoint::engine::{ChangeError, Layer, Privacy, PushError, SEQUENCE_MAX, Timers};
-use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
-use crosspoint::switch::prompts::{PromptsConfig, Source};
-use crosspoint::switch::{
-    IdleChoice, Negotiation, Options, Participants, Playback, Pushing, Site, SiteConfig, Switch,
-    SwitchConfig, SwitchError, WorkerPort,
-};
+use crosspoint::engine::{ChangeError, Layer, PushError, SEQUENCE_MAX};
+use crosspoint::switch::prompts::Source;
+use crosspoint::switch::{IdleChoice, Participants, Playback, Pushing, Switch, SwitchError};
 use support::party::Party;
 use support::ports::Ports;
 use support::rtp::Packet;
-use support::wait_until;
+use support::{inside, wait_until};
 
 const A: Participants<'_> = Participants::Tag("tag-a");
-
-fn switch(ports: &mut Ports) -> Arc<Switch> {
-    let site = Site::new(SiteConfig {
-        interfaces: &["a/127.0.0.1".to_owned()],
-        ports: ports.next_range(16),
-        quarantine: Duration::ZERO,
-        tos: 0,
-        socket_buffer: None,
-    });
-    let worker = WorkerConfig {
-        index: 0,
-        cpu: None,
-        calls_max: 4,
-        queue_len: 64,
-    };
-    let (handle, reports) = WorkerHandle::start(worker).expect("a worker");
-    let config = SwitchConfig {
-        max_calls: 4,
-        timers: Timers::default(),
-        privacy: Privacy::Transparent,
-        prompts: PromptsConfig::default(),
-    };
-    let site = site.expect("loopback ports");
-    Switch::new(config, site, vec![WorkerPort::new(handle, reports)])
-}
 
 /// A call of two parties.
 struct Call {
@@ -62,33 +33,12 @@ impl Call {
     /// Both accept these payload types.
     fn of(formats: &str) -> Self {
         let mut ports = Ports::reserve(40);
-        let switch = switch(&mut ports);
-        tokio::spawn(Arc::clone(&switch).pump(0));
+        let switch = inside::switch(&mut ports, 1);
         let [a, b] = [Party::new("127.0.0.1", 0.0), Party::new("127.0.0.1", 0.0)];
-        let sdp = |party: &Party| {
-            let port = party.address().port();
-            format!(
-                "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-                 m=audio {port} RTP/AVP {formats}\r\n"
-            )
-        };
-        let said = |sdp: &str, to_tag| {
-            let negotiation = Negotiation {
-                call_id: "c",
-                from_tag: "tag-a",
-                to_tag,
-                via_branch: None,
-                sdp: sdp.as_bytes(),
-                options: Options::default(),
-            };
-            let done = match to_tag {
-                None => switch.offer(&negotiation),
-                Some(_) => switch.answer(&negotiation),
-            };
-            done.expect("a call");
-        };
-        said(&sdp(&a), None);
-        said(&sdp(&b), Some("tag-b"));
+        for (party, to_tag) in [(&a, None), (&b, Some("tag-b"))] {
+            let sdp = inside::sdp(party.address().port(), formats, "");
+            inside::say(&switch, ("c", "tag-a"), to_tag, &sdp);
+        }
         Self {
             _ports: ports,
             switch,

@@ -12,6 +12,7 @@ pub mod rooms;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crosspoint::audio::codec::CodecConfig;
 use crosspoint::engine::*;
 
 pub const A: StreamIx = StreamIx(0);
@@ -51,6 +52,33 @@ pub fn remote(ix: StreamIx) -> Remote {
         mux: false,
         learn: learn(),
     }
+}
+
+/// A voice that hears and speaks one codec under one number.
+pub fn voice_of(pt: u8, codec: CodecConfig, ptime_ms: u8) -> Box<Voice> {
+    Box::new(Voice {
+        hears: [Heard { pt, codec }].into_iter().collect(),
+        speaks: Some(Spoken {
+            pt,
+            codec,
+            ptime_ms,
+        }),
+        playout: PlayoutBounds::default(),
+        idle: Idle::Nothing,
+    })
+}
+
+/// So many masked parties with this voice, who may send these types, linked to nobody.
+pub fn parties(count: u16, voice: &Voice, types: &[PayloadType]) -> World {
+    let mut world = World::new(Timers::default());
+    for n in 0..count {
+        let ix = world.add(n, Payload::Rtp, Privacy::Masked);
+        world.apply(Change::Remote(ix, remote(ix)));
+        world.apply(Change::Voice(ix, Box::new(voice.clone())));
+        let types = types.iter().copied().collect();
+        world.apply(Change::PayloadTypes(ix, types));
+    }
+    world
 }
 
 pub fn rtp(pt: u8, seq: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use crosspoint::audio::codec::{CodecConfig, CodecKind};
 use crosspoint::audio::mix::Gain;
 use crosspoint::engine::*;
 
-use super::{Sent, World, remote, rtp};
+use super::{Sent, World, remote, rtp, voice_of};
 
 pub const L16: CodecKind = CodecKind::L16 {
     rate_hz: 8_000,
@@ -28,19 +28,7 @@ pub fn room(parties: &[Party]) -> World {
         let ix = world.add(n as u16, Payload::Rtp, Privacy::Masked);
         world.apply(Change::Remote(ix, remote(ix)));
         let codec = CodecConfig::new(party.kind);
-        world.apply(Change::Voice(
-            ix,
-            Box::new(Voice {
-                hears: [Heard { pt: 96, codec }].into_iter().collect(),
-                speaks: Some(Spoken {
-                    pt: 96,
-                    codec,
-                    ptime_ms: party.ptime_ms,
-                }),
-                playout: PlayoutBounds::default(),
-                idle: Idle::Nothing,
-            }),
-        ));
+        world.apply(Change::Voice(ix, voice_of(96, codec, party.ptime_ms)));
         let known = PayloadType {
             pt: 96,
             out: 96,

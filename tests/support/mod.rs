@@ -1,8 +1,9 @@
 //! What the whole-process tests share: the switch as a child process, an ng client, RTP parties
 //! with tone markers, and ports that no other test uses.
 //!
-//! Nothing here but [`phone`] and [`keys`] calls into the crate: bencode, RTP, G.711 and SDP are written a
-//! second time, so that a mistake in the product cannot hide behind the same mistake in its test.
+//! Nothing here but [`phone`], [`keys`] and [`inside`] calls into the crate: bencode, RTP, G.711
+//! and SDP are written a second time, so that a mistake in the product cannot hide behind the same
+//! mistake in its test.
 //!
 //! `CROSSPOINT_TEST_PEER=rtpengine` runs the same tests against Debian's rtpengine, which proves
 //! that what they ask is what the field's clients really get.
@@ -21,6 +22,7 @@
 )]
 
 pub mod audio;
+pub mod inside;
 pub mod key_tones;
 pub mod keys;
 pub mod ng;
