@@ -395,6 +395,28 @@ fn payloads_that_are_no_event_are_counted_and_tell_nothing() {
 }
 
 #[test]
+fn no_clock_is_too_slow_or_too_fast_to_count() {
+    let mut receiver = EventReceiver::new();
+    // Segments of a press that lasts for centuries, of which a payload type of another clock tells.
+    let packet = |segment: u32, clock_hz| EventPacket {
+        seq: (segment & 0xffff) as u16,
+        timestamp: segment.wrapping_mul(0xffff),
+        clock_hz,
+        ..event_packet(&[5, 10, 0xff, 0xff])
+    };
+    let mut edges = Vec::new();
+    for segment in 0..70_000 {
+        receiver.packet(1, &packet(segment, 1), &mut |edge| edges.push(edge));
+    }
+    for segment in 70_000..70_003 {
+        receiver.packet(1, &packet(segment, u32::MAX), &mut |edge| edges.push(edge));
+    }
+    assert_eq!(edges.len(), 1, "it is one press");
+    receiver.timeout(u64::MAX, &mut |edge| edges.push(edge));
+    assert_eq!(edges.len(), 2);
+}
+
+#[test]
 fn what_is_read_of_one_packet_is_bounded() {
     use crosspoint::engine::{EVENTS_PER_PACKET_MAX, EventEdge};
     for (events, expected) in [

@@ -165,13 +165,13 @@ impl Track {
             code: self.event.code,
             volume: self.event.volume,
             began_us: self.began_us,
-            duration_us: self.told_us() + untold_us,
+            duration_us: self.told_us().saturating_add(untold_us),
         }
     }
 
     /// How long its packets say that it lasted.
     fn told_us(&self) -> u64 {
-        let ticks = self.base_ticks + u64::from(self.event.duration);
+        let ticks = self.base_ticks.saturating_add(self.event.duration.into());
         ticks.saturating_mul(1_000_000) / u64::from(self.clock_hz)
     }
 
@@ -318,7 +318,7 @@ impl Track {
         if report.timestamp != self.timestamp {
             self.advance(report);
         } else if self.wraps(report) {
-            self.base_ticks += u64::from(u16::MAX) + 1;
+            self.base_ticks = self.base_ticks.saturating_add(u64::from(u16::MAX) + 1);
         } else {
             self.pace(report, step);
         }
@@ -349,7 +349,7 @@ impl Track {
         self.steps |= !is_segment;
         if is_segment || report.event.duration <= self.event.duration {
             let ahead = report.timestamp.ahead_of(self.timestamp);
-            self.base_ticks += u64::from(ahead.unsigned_abs());
+            self.base_ticks = self.base_ticks.saturating_add(ahead.unsigned_abs().into());
         }
         self.saturated_us = None;
     }
@@ -357,7 +357,7 @@ impl Track {
     /// To another source, which may have begun to count anew.
     fn move_to(&mut self, report: &Report) {
         if report.event.duration < self.event.duration {
-            self.base_ticks += u64::from(self.event.duration);
+            self.base_ticks = self.base_ticks.saturating_add(self.event.duration.into());
             self.event.duration = 0;
         }
         self.ssrc = report.ssrc;
