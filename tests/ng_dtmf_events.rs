@@ -236,6 +236,33 @@ fn presses_of_both_parties_are_told_once_to_all_who_asked() {
 }
 
 #[test]
+fn who_comes_by_connect_is_told_of_like_the_others() {
+    let (switch, log) = (Switch::start(), Log::new());
+    let extra = json!({"dtmf-log-dest": log.address().to_string()});
+    let mut told = Call::new(&switch, "told", ["a", "b"], &extra);
+    let mut other = Call::new(&switch, "other", ["c", "d"], &json!({}));
+    told.quiet(5);
+    other.quiet(5);
+    switch.client().ok(&json!({
+        "command": "connect", "call-id": "told", "from-tag": "a",
+        "to-call-id": "other", "to-tag": "c",
+    }));
+    let mut logged = Vec::new();
+    for (call, key) in [(&mut told, 3), (&mut other, 4)] {
+        call.press(key, None, 5);
+        call.quiet(20);
+    }
+    wait_until("both are told", || {
+        log.take(&mut logged);
+        logged.len() >= 2
+    });
+    let event = |press: &Value| (press["source_tag"].clone(), press["event"].clone());
+    let events: Vec<_> = logged.iter().map(event).collect();
+    assert_eq!(events, [(json!("a"), json!(3)), (json!("c"), json!(4))]);
+    assert!(logged.iter().all(|press| press["callid"] == "told"));
+}
+
+#[test]
 fn a_log_of_the_server_is_for_calls_without_their_own() {
     let (server, own) = (Log::new(), Log::new());
     let address = server.address().to_string();

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::call::CallState;
 use super::lifecycle::locked;
+use super::negotiate::Plan;
 use super::registry::SharedCall;
 use super::{Switch, SwitchError, negotiate};
 
@@ -101,6 +102,10 @@ impl Switch {
         changes.extend(draft.leave_bridges([first, second]));
         let joined = negotiate::connect(&mut draft, [first, second])?;
         changes.extend(joined.changes);
+        // Who was told of the presses of one of the two is told of all now.
+        let mut plan = Plan::default();
+        negotiate::listen(&mut draft, &mut plan, self.events.is_wanted());
+        changes.extend(plan.changes);
         let given = (from.worker, from.key);
         let name = self.registry.id_of(given.0, given.1);
         let name = name.ok_or(SwitchError::UnknownCall)?;
