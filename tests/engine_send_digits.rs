@@ -608,6 +608,30 @@ fn keys_that_wait_behind_ours_are_bounded() {
     assert_eq!(told.filter(|(code, _)| *code == 2).count(), expected);
 }
 
+#[test]
+fn a_key_that_was_overtaken_does_not_stay_down() {
+    let mut world = world(None);
+    sends(&mut world, 8_000, Via::Tones);
+    talk(&mut world, 0..10);
+    // One packet of a press comes after the first ones of the next press.
+    let (late, next) = (press(1, 1_600, 3, 160, 1), press(2, 2_400, 10, 160, 3));
+    tell(&mut world, 15, &next[..4]);
+    tell(&mut world, 12, &late[2..]);
+    tell(&mut world, 19, &next[4..]);
+    talk(&mut world, 30..200);
+    let found = detected(&world.received(B));
+    let keys: Vec<(char, u64)> = found.iter().map(|it| (it.0, it.2 - it.1)).collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    assert!(
+        keys[0].0 == '2' && (190..=240).contains(&keys[0].1),
+        "{keys:?}"
+    );
+    assert!(
+        keys[1].0 == '1' && (50..=80).contains(&keys[1].1),
+        "{keys:?}"
+    );
+}
+
 /// Both in one bridge.
 fn bridged(clock_hz: Option<u32>) -> World {
     let mut world = world(clock_hz);

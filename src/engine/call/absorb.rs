@@ -120,6 +120,9 @@ impl Stream {
         if let Some(represses) = &mut self.represses {
             represses.renumber(further);
         }
+        if let Some(keys) = &mut self.keys {
+            keys.dialer.renumber(further);
+        }
         let heard = self.mask.iter_mut().map(|masked| &mut masked.inband.down);
         for listener in heard.flatten() {
             *listener = further(*listener);

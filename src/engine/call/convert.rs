@@ -4,22 +4,36 @@
 use super::*;
 use crate::engine::digits::{EventEdge, EventPacket, EventReceiver, EventType, Rescaled};
 use crate::engine::voice::BridgeIx;
+use crate::wire::event::EventCode;
 use crate::wire::rtp::RtpPacket;
 
 /// A party's telephone-events that are pressed anew for others.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Repressing {
     receiver: EventReceiver,
-    /// For whom its key is down.
-    pub(super) down: Vec<StreamIx>,
+    /// For whom which of its keys are down: one that was overtaken comes and goes beside another.
+    down: Vec<Down>,
+    /// Who hears its latest key, and how many there were before it.
+    heard_by: Vec<StreamIx>,
+    presses: u32,
     /// What its latest packet told.
     edges: Vec<EventEdge>,
+}
+
+/// A key that is down for a listener: which press of the party, and which key.
+#[derive(Clone, Copy, Debug)]
+struct Down {
+    to: StreamIx,
+    press: u32,
+    code: EventCode,
 }
 
 impl Repressing {
     /// Its call has become part of another one.
     pub(super) fn renumber(&mut self, further: impl Fn(StreamIx) -> StreamIx) {
-        self.down.iter_mut().for_each(|to| *to = further(*to));
+        self.down
+            .iter_mut()
+            .for_each(|down| down.to = further(down.to));
     }
 }
 
@@ -117,8 +131,8 @@ impl Call {
     pub(super) fn end_repressing(&mut self, now: Micros, ix: StreamIx) {
         let stream = self.streams.get_mut(usize::from(ix.0));
         let represses = stream.and_then(|stream| stream.represses.take());
-        for to in represses.into_iter().flat_map(|represses| represses.down) {
-            self.key_up(now, to, None);
+        for Down { to, code, .. } in represses.into_iter().flat_map(|represses| represses.down) {
+            self.key_up(now, (ix, to), Some(code), None);
         }
     }
 
@@ -133,13 +147,28 @@ impl Call {
                 EventEdge::Began { code, volume, .. } => {
                     let volume = i8::try_from(volume).ok().filter(|volume| *volume > 0);
                     let level = volume.map(|volume| -volume);
-                    self.listeners_of(ix, &mut represses.down);
-                    let down = &mut represses.down;
-                    down.retain(|to| self.key_down(now, *to, code, level));
+                    let Repressing {
+                        down,
+                        heard_by,
+                        presses,
+                        ..
+                    } = &mut *represses;
+                    self.listeners_of(ix, heard_by);
+                    heard_by.retain(|to| self.key_down(now, (ix, *to), code, level));
+                    let press = *presses;
+                    down.extend(heard_by.iter().map(|&to| Down { to, press, code }));
+                    *presses = press.wrapping_add(1);
                 }
-                EventEdge::Ended { duration_us, .. } => {
-                    for to in represses.down.drain(..) {
-                        self.key_up(now, to, Some(duration_us));
+                EventEdge::Ended {
+                    code, duration_us, ..
+                } => {
+                    let down = &mut represses.down;
+                    // What was overtaken comes and goes at once, while another one may last.
+                    let latest = down.iter().rfind(|down| down.code == code);
+                    let latest = latest.map(|down| down.press);
+                    let ended = down.extract_if(.., |down| Some(down.press) == latest);
+                    for Down { to, .. } in ended {
+                        self.key_up(now, (ix, to), Some(code), Some(duration_us));
                     }
                 }
             }

@@ -89,14 +89,14 @@ impl Call {
 
 /// Presses of unknown length.
 impl Call {
-    /// A key goes down for a listener, until [`Call::key_up`], a minute at most: as a
+    /// A party's key goes down for a listener, until [`Call::key_up`], a minute at most: as a
     /// telephone-event where it accepts them, else as a tone in the place of its audio. It waits
     /// for keys that are being pressed. `level` is that of both tones together in dBm0. `false`:
     /// the listener cannot be sent it.
     pub(super) fn key_down(
         &mut self,
         now: Micros,
-        to: StreamIx,
+        (by, to): (StreamIx, StreamIx),
         code: EventCode,
         level: Option<i8>,
     ) -> bool {
@@ -105,16 +105,23 @@ impl Call {
         let Ok(keys) = self.begin_keys(now, to) else {
             return false;
         };
-        let held = keys.dialer.hold(now, code, volume);
+        let held = keys.dialer.hold(now, by, code, volume);
         self.press_on(now, to);
         held
     }
 
-    /// It comes up; `duration_us` is how long it was down, if that is known better than by `now`.
-    pub(super) fn key_up(&mut self, now: Micros, to: StreamIx, duration_us: Option<u64>) {
+    /// It comes up, of several the one of this code if one is given; `duration_us` is how long it
+    /// was down, if that is known better than by `now`.
+    pub(super) fn key_up(
+        &mut self,
+        now: Micros,
+        (by, to): (StreamIx, StreamIx),
+        code: Option<EventCode>,
+        duration_us: Option<u64>,
+    ) {
         let stream = self.streams.get_mut(usize::from(to.0));
         if let Some(keys) = stream.and_then(|stream| stream.keys.as_mut()) {
-            keys.dialer.release(now, duration_us);
+            keys.dialer.release(now, (by, code), duration_us);
         }
     }
 }

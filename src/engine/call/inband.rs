@@ -44,10 +44,10 @@ impl Call {
         }
         let mut down = std::mem::take(&mut masked.inband.down);
         for to in down.drain(..) {
-            self.key_up(now, to, None); // its end was missed
+            self.key_up(now, (ix, to), None, None); // its end was missed
         }
         self.listeners_of(ix, &mut down);
-        down.retain(|to| self.key_down(now, *to, code, Some(whole(level_dbm0))));
+        down.retain(|to| self.key_down(now, (ix, *to), code, Some(whole(level_dbm0))));
         self.note_down(ix, down);
     }
 
@@ -67,7 +67,7 @@ impl Call {
         let duration_us = masked.inband.ends(duration_us);
         let mut down = std::mem::take(&mut masked.inband.down);
         for to in down.drain(..) {
-            self.key_up(now, to, duration_us);
+            self.key_up(now, (ix, to), None, duration_us);
         }
         self.note_down(ix, down);
     }

@@ -13,6 +13,7 @@ use super::EventType;
 use super::dial::{DIGITS_MAX, DialId, DialReport, DialStep, KEY_MS, SendDigits};
 use super::sender::{PressPacket, PressSender};
 use crate::audio::tone::KeyTone;
+use crate::engine::api::StreamIx;
 use crate::engine::time::{Micros, micros};
 use crate::wire::event::EventCode;
 use crate::wire::seq::RtpTimestamp;
@@ -65,10 +66,17 @@ struct Key {
     volume: u8,
     /// `None`: it is down.
     duration_us: Option<u64>,
-    /// Since when it is held by hand.
-    held: Option<Micros>,
+    /// It is held by hand.
+    held: Option<Held>,
     /// The command at work counts it when it comes up.
     counts: bool,
+}
+
+/// Who holds a key down, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    by: StreamIx,
+    since: Micros,
 }
 
 /// Does not say which key: logs do not hold what people dial.
@@ -167,8 +175,14 @@ impl Dialer {
         self.queue.push_back(Piece::Gap(pause_us));
     }
 
-    /// A key goes down until [`Self::release`]; `false`: too many wait.
-    pub(in crate::engine) fn hold(&mut self, now: Micros, code: EventCode, volume: u8) -> bool {
+    /// A party's key goes down until [`Self::release`]; `false`: too many wait.
+    pub(in crate::engine) fn hold(
+        &mut self,
+        now: Micros,
+        by: StreamIx,
+        code: EventCode,
+        volume: u8,
+    ) -> bool {
         if self.queue.len() + 2 > QUEUE_MAX {
             return false;
         }
@@ -176,20 +190,29 @@ impl Dialer {
             code,
             volume,
             duration_us: None,
-            held: Some(now),
+            held: Some(Held { by, since: now }),
             counts: false,
         }));
         self.queue.push_back(Piece::Pause(HELD_PAUSE_US));
         true
     }
 
-    /// The key that is held comes up, after so long if that is known better than by `now`.
-    pub(in crate::engine) fn release(&mut self, now: Micros, duration_us: Option<u64>) {
+    /// The key that a party holds comes up, after so long if that is known better than by `now`;
+    /// of several the one of this code, if one is given.
+    pub(in crate::engine) fn release(
+        &mut self,
+        now: Micros,
+        (by, code): (StreamIx, Option<EventCode>),
+        duration_us: Option<u64>,
+    ) {
         let down_us = |key: &Key| {
-            let since_us = key.held.map_or(0, |since| now.since(since));
+            let since_us = key.held.map_or(0, |held| now.since(held.since));
             duration_us.unwrap_or(since_us).min(HELD_US_MAX)
         };
-        let is_down = |key: &Key| key.held.is_some() && key.duration_us.is_none();
+        let is_down = |key: &Key| {
+            let this = code.is_none_or(|code| code == key.code);
+            this && key.duration_us.is_none() && key.held.is_some_and(|held| held.by == by)
+        };
         match &mut self.hand {
             Hand::Tells(telling) if is_down(&telling.key) => {
                 let us = down_us(&telling.key);
@@ -211,6 +234,23 @@ impl Dialer {
         });
         if let Some(key) = waiting {
             key.duration_us = Some(down_us(key));
+        }
+    }
+
+    /// Its call has become part of another one.
+    pub(in crate::engine) fn renumber(&mut self, further: impl Fn(StreamIx) -> StreamIx) {
+        let hand = match &mut self.hand {
+            Hand::Tells(telling) => Some(&mut telling.key),
+            Hand::Sounds(key, _) => Some(key),
+            _ => None,
+        };
+        let waiting = self.queue.iter_mut().filter_map(|piece| match piece {
+            Piece::Key(key) => Some(key),
+            _ => None,
+        });
+        let held = hand.into_iter().chain(waiting);
+        for held in held.filter_map(|key| key.held.as_mut()) {
+            held.by = further(held.by);
         }
     }
 

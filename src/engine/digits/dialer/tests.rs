@@ -75,7 +75,7 @@ fn what_was_stopped_is_no_key_of_the_next_command() {
 fn a_key_that_comes_up_by_itself_has_a_pause_behind_it() {
     let mut dialer = Dialer::default();
     dialer.begin(Micros(0), false);
-    assert!(dialer.hold(Micros(0), EventCode(1), KEY_VOLUME));
+    assert!(dialer.hold(Micros(0), StreamIx(0), EventCode(1), KEY_VOLUME));
     dialer.push(&digits(1, "2", 100));
     let sent = run(&mut dialer, 0..61_000);
     let mut of_next = sent.iter().filter(|(_, event)| event.code.0 == 2);
@@ -87,9 +87,37 @@ fn a_key_that_comes_up_by_itself_has_a_pause_behind_it() {
 fn keys_that_are_held_take_no_place_of_a_command() {
     let mut dialer = Dialer::default();
     dialer.begin(Micros(0), false);
-    let held = (0..DIGITS_MAX).filter(|_| dialer.hold(Micros(0), EventCode(1), KEY_VOLUME));
+    let held =
+        (0..DIGITS_MAX).filter(|_| dialer.hold(Micros(0), StreamIx(0), EventCode(1), KEY_VOLUME));
     assert_eq!(held.count(), DIGITS_MAX);
     assert!(dialer.has_room(DIGITS_MAX) && !dialer.has_room(DIGITS_MAX + 1));
     dialer.push(&digits(1, "1", 100));
     assert!(!dialer.has_room(DIGITS_MAX));
+}
+
+#[test]
+fn whose_key_comes_up_is_its_own() {
+    let mut dialer = Dialer::default();
+    dialer.begin(Micros(0), false);
+    for (by, code) in [(4, 1), (5, 2), (5, 3)] {
+        assert!(dialer.hold(Micros(0), StreamIx(by), EventCode(code), KEY_VOLUME));
+    }
+    let mut sent = run(&mut dialer, 0..50);
+    // Others than the one that is down come up first.
+    dialer.release(
+        Micros(50 * MS),
+        (StreamIx(5), Some(EventCode(3))),
+        Some(70 * MS),
+    );
+    dialer.release(Micros(50 * MS), (StreamIx(5), None), Some(80 * MS));
+    dialer.renumber(|stream| stream.after(10));
+    sent.extend(run(&mut dialer, 50..300));
+    dialer.release(Micros(300 * MS), (StreamIx(14), None), None);
+    sent.extend(run(&mut dialer, 300..1_000));
+    let ends = sent.iter().filter(|(_, event)| event.end);
+    let mut ends: Vec<_> = ends
+        .map(|(_, event)| (event.code.0, event.duration / 8))
+        .collect();
+    ends.dedup();
+    assert_eq!(ends, [(1, 300), (2, 80), (3, 70)]);
 }
