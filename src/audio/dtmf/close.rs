@@ -182,14 +182,29 @@ fn ending(window: &Window, back: usize) -> Option<&[i16; LONG]> {
     window[..window.len().checked_sub(back)?].last_chunk()
 }
 
+/// What is so much louder than a tone was is not that tone: somebody speaks.
+const LOUDER_MAX: f32 = 2.0;
+
 /// How many samples ago both tones of a pair were at half of these amplitudes or more, if within
-/// the last three windows.
-pub(super) fn present(window: &Window, pair: Pair, amplitudes: [f32; 2]) -> Option<f32> {
+/// the last three windows; with no more power beside them than `rest_max`.
+pub(super) fn present(
+    window: &Window,
+    pair: Pair,
+    amplitudes: [f32; 2],
+    rest_max: f32,
+) -> Option<f32> {
     let probes = &tables().short[pair.low][pair.high];
     let weaker = |step: usize| {
-        let phasors = probes.apply(&Folded::new(short(window, step)?));
-        let [low, high] = phasors.map(|phasor| phasor.square().sqrt());
-        Some((low / amplitudes[0]).min(high / amplitudes[1]))
+        let samples = short(window, step)?;
+        let squares = probes.apply(&Folded::new(samples)).map(Phasor::square);
+        let rest = tables().short_power(samples) - (squares[0] + squares[1]) / 2.0;
+        let [low, high] = squares.map(f32::sqrt);
+        let (low, high) = (low / amplitudes[0], high / amplitudes[1]);
+        Some(if rest > rest_max || low.max(high) > LOUDER_MAX {
+            0.0
+        } else {
+            low.min(high)
+        })
     };
     let ratios = [weaker(0)?, weaker(1)?, weaker(2)?];
     let newest = ratios.iter().position(|ratio| *ratio >= 0.5)?;

@@ -95,6 +95,10 @@ const FLAW_SKEW: f32 = 40.0;
 /// and a start that is out of sight.
 const FLAW_UNSEEN: f32 = 0.6;
 
+/// What is not tones has at most this part of the power that the tones had, or a voice has begun
+/// and is what is heard at their frequencies. Noise at 8 dB has a sixth, a tone's edge a quarter.
+const REST_MAX: f32 = 0.5;
+
 /// What was measured of a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
@@ -105,6 +109,8 @@ pub(super) struct Seen {
     low: f32,
     high: f32,
     share: f32,
+    /// A dial tone or hum is behind it.
+    behind: bool,
 }
 
 impl Seen {
@@ -128,7 +134,13 @@ impl Seen {
 
     /// How many samples ago both tones were last there, if just now.
     pub(super) fn present(&self, window: &Window) -> Option<f32> {
-        present(window, self.pair, [self.low, self.high])
+        let tones = (self.low * self.low + self.high * self.high) / 2.0;
+        let rest_max = if self.behind {
+            f32::INFINITY
+        } else {
+            REST_MAX * tones
+        };
+        present(window, self.pair, [self.low, self.high], rest_max)
     }
 }
 
@@ -159,7 +171,7 @@ fn passes(bar: &Bar, close: &Close, window: &Window, found: Found) -> Option<See
     } else {
         close.share(bar.inside, tones.deviations_hz)
     };
-    let seen = tones.seen(found.pair, share);
+    let seen = tones.seen(found, share);
     if dbm0(seen.low.min(seen.high)) < LEVEL_DBM0_MIN || !TWIST_DB.contains(&seen.twist_db()) {
         return None;
     }
@@ -235,10 +247,11 @@ impl Tones {
     }
 
     /// As a key; a tone beside its nominal frequency was measured too weak.
-    fn seen(&self, pair: Pair, share: f32) -> Seen {
+    fn seen(&self, found: Found, share: f32) -> Seen {
         let [low, high] = self.deviations_hz.map(|hz| response(hz, SHORT));
         Seen {
-            pair,
+            pair: found.pair,
+            behind: found.behind,
             length: self.length(),
             low: self.amplitudes[0] / low,
             high: self.amplitudes[1] / high,

@@ -348,6 +348,39 @@ fn three_per_cent_of_concealed_loss_cost_nothing() {
     assert_eq!(wrong, 0);
 }
 
+/// A voice's vowel: partials of a pitch, the strongest at its two lowest formants.
+fn add_vowel(sound: &mut [f64], dbm0: f64) {
+    for hz in (1..28).map(|n| 120.0 * f64::from(n)) {
+        let away = [(hz - 500.0) / 150.0, (hz - 1_500.0) / 150.0];
+        let level: f64 = away.iter().map(|away| 1.0 / (1.0 + away * away)).sum();
+        sine(sound, hz, dbm0 + 20.0 * level.log10());
+    }
+}
+
+#[test]
+fn a_voice_behind_a_key_is_not_its_end_however_loud() {
+    for louder_db in [0.0, 6.0, 12.0, 20.0] {
+        for digit in 0..16 {
+            let mut sound = sound(500, 8_000);
+            let sent = Sent {
+                dbm0: -24.0,
+                ..Sent::new(digit, 100.0, 80.0)
+            };
+            sent.add(&mut sound, 8_000);
+            add_vowel(&mut sound[8 * 180..8 * 400], -24.0 + louder_db);
+            let heard = presses(&pcm(&sound), 8_000);
+            let [tone] = heard[..] else {
+                panic!("{louder_db} dB louder, key {digit}: {heard:?}");
+            };
+            let end_ms = tone.end as f64 / 8.0;
+            assert!(
+                (176.0..=184.0).contains(&end_ms),
+                "{louder_db} dB louder, key {digit}: {end_ms}"
+            );
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_the_standards_say_must_be_taken_is(
