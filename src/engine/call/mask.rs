@@ -79,11 +79,10 @@ impl Call {
         let stream = &self.streams[usize::from(ix.0)];
         let to = stream.to;
         let bridge = stream.voice.as_ref().and_then(|voice| voice.bridge);
-        if let Some(bridge) = bridge {
-            return self.settle_pair(now, bridge);
-        }
         let pt = stream.pt.unwrap_or(u8::MAX);
-        let types = [(ix, &stream.types)].into_iter();
+        // A member's packets are relayed by its bridge, but copied to who listens by itself.
+        let own = bridge.is_none().then_some((ix, &stream.types));
+        let types = own.into_iter();
         let taps = stream.taps.as_deref().cloned().unwrap_or_default();
         let listening = taps.iter().filter_map(|tap| {
             let listening = self.streams[usize::from(tap.0)].listens.as_ref();
@@ -93,6 +92,9 @@ impl Call {
             .chain(listening)
             .filter(|(_, types)| types.describe(pt).via != Via::Decode);
         let relayed: SmallVec<[StreamIx; 4]> = relayed.map(|(hearer, _)| hearer).collect();
+        if let Some(bridge) = bridge {
+            self.settle_pair(now, bridge);
+        }
         for hearer in relayed {
             // Whose mouth says what this ear hears.
             let listener = if hearer == ix { to } else { Some(hearer) };
