@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use super::fork::HAND_BACK_US_MAX;
 use super::*;
 use crate::engine::digits::{Mask, MaskMode, Masked, Press, names_key};
-use crate::engine::voice::{Cover, Ear, Via};
-use crate::wire::event::EVENT_LEN;
+use crate::engine::voice::{Cover, Ear, Said, Via};
+use crate::wire::event::{EVENT_LEN, TelephoneEvent};
 use crate::wire::rtp::RtpPacket;
 
 /// Digits that stand for a key at random: 0 to 9.
@@ -174,6 +174,20 @@ fn cover(stream: &Stream, now: Micros) -> Option<Cover> {
     })
 }
 
+/// What a packet says of an event.
+fn said(id: (u32, u32), payload: &[u8], clock_hz: u32) -> Said {
+    let (mut ticks, mut ended) = (0, false);
+    for event in TelephoneEvent::parse_all(payload) {
+        ticks += u64::from(event.duration);
+        ended |= event.end;
+    }
+    Said {
+        id,
+        duration_us: ticks * 1_000_000 / u64::from(clock_hz.max(1)),
+        ended,
+    }
+}
+
 /// Packets.
 impl Call {
     /// A telephone-event of a party whose keys are masked: whether it goes to nobody. If not, it is
@@ -192,7 +206,9 @@ impl Call {
         };
         let header = *packet.header();
         let key = (header.ssrc, header.timestamp.0);
+        let clock_hz = stream.types.describe(header.pt).clock_hz;
         let payload = packet.payload_mut();
+        let said = said(key, payload, clock_hz);
         masked.inband.told(now, payload);
         if !names_key(payload) || !masked.hides(key, payload) {
             return false;
@@ -207,7 +223,7 @@ impl Call {
             return false;
         }
         if matches!(mode, MaskMode::Silence | MaskMode::Tone { .. }) {
-            self.each_ear(ix, |ear, _| ear.key_event());
+            self.each_ear(ix, |ear, _| ear.key_event(&said));
         }
         true
     }

@@ -1,7 +1,7 @@
 //! What a party says, as samples.
 
 use super::api::{PlayoutBounds, Voice};
-use super::veil::{Cover, Pressed, Veil};
+use super::veil::{Cover, Pressed, Said, Veil};
 use crate::audio::codec::Decoder;
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig, PlayoutStats, Pulled};
 use crate::engine::time::Micros;
@@ -119,8 +119,11 @@ impl Ear {
     }
 
     /// A telephone-event was said that its listeners are not to get.
-    pub(in crate::engine) fn key_event(&mut self) {
-        self.veil.iter_mut().for_each(|veil| veil.key_event());
+    pub(in crate::engine) fn key_event(&mut self, said: &Said) {
+        let waits_us = self.playout.pending_us();
+        if let Some(veil) = &mut self.veil {
+            veil.key_event(said, waits_us);
+        }
     }
 
     /// What comes first is played at once, as its listener heard the packet before it already; the

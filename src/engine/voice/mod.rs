@@ -29,7 +29,7 @@ pub use play::*;
 pub(super) use player::Player;
 pub(super) use players::{Layers, Players};
 pub use push::{PUSH_AHEAD_MAX, PUSH_AHEAD_MIN, PushError, Pushed, Pusher, pushed};
-pub(super) use veil::{Cover, Pressed};
+pub(super) use veil::{Cover, Pressed, Said};
 
 use super::time::Micros;
 use crate::audio::resample::Resampler;

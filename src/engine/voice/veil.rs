@@ -18,17 +18,19 @@ use crate::wire::event::Digit;
 
 use super::put::{Put, Sound};
 
+mod span;
+#[cfg(test)]
+mod tests;
+
+use span::{LOOKS, SPANS_MAX, Span, Spans, distance, join};
+
 /// Fading out and in, in milliseconds.
 const RAMP_MS: usize = 4;
 
 /// Suspicions closer than this are one.
 const JOIN_MS: usize = 10;
 
-/// Suspicions and keys that are in the line at a time; more are one. A look-back of 500 ms has not
-/// more, as each is longer than its distance to the next.
-const SPANS_MAX: usize = 16;
-
-/// A telephone-event lasts until this long after its latest packet.
+/// A telephone-event that has not ended lasts until this long after its latest packet.
 const EVENT_MS: usize = 60;
 
 /// What waits is cut off after this long, where the sound allows no better way.
@@ -55,23 +57,6 @@ const MADE_UP_MAX: usize = 8;
 /// A key at random is one of the first ten: 0 to 9.
 const RANDOM_DIGITS: usize = 10;
 
-/// A suspicion counts once this many looks confirmed it, 5 ms apart: a tone of 20 ms gives so many
-/// at least, and all but one in ten that speech gives are shorter. They are known before the first
-/// sample leaves: [`LOOK_BACK_MS`](crate::engine::LOOK_BACK_MS) is chosen so.
-const LOOKS: u8 = 4;
-
-/// A suspicion.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    /// First sample, and the one behind the last.
-    start: u64,
-    end: u64,
-    /// Looks that confirmed it.
-    looks: u8,
-}
-
-type Spans = SmallVec<[Span; SPANS_MAX]>;
-
 /// What becomes of a key whose press is told to who hears it in the place of its tone.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Pressed {
@@ -81,6 +66,26 @@ pub(in crate::engine) enum Pressed {
     Held,
     /// It is up, or will be, after so long.
     Up { duration_us: u64 },
+}
+
+/// A packet of a telephone-event.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Said {
+    /// What its packets have in common: SSRC and timestamp.
+    pub(in crate::engine) id: (u32, u32),
+    /// How long it lasts so far.
+    pub(in crate::engine) duration_us: u64,
+    /// That is its whole duration.
+    pub(in crate::engine) ended: bool,
+}
+
+/// A telephone-event's place in the line.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    id: (u32, u32),
+    start: u64,
+    /// Samples that its first packet came before its place.
+    waited: u64,
 }
 
 /// Whether a key is told.
@@ -135,6 +140,8 @@ pub(in crate::engine) struct Veil {
     /// What is to be hidden, in order and apart.
     spans: Spans,
     keys: SmallVec<[Key; SPANS_MAX]>,
+    /// The latest telephone-event.
+    said: Option<Event>,
     /// The latest frames in which a loss was concealed: where they begin and end.
     made_up: SmallVec<[(u64, u64); MADE_UP_MAX]>,
     /// Keys so far.
@@ -147,6 +154,7 @@ pub(in crate::engine) struct Veil {
 /// A key in the line.
 #[derive(Clone, Copy, Debug)]
 struct Key {
+    /// `None`: a telephone-event.
     digit: Option<Digit>,
     start: u64,
     /// `None`: it is still down.
@@ -184,6 +192,7 @@ impl Veil {
             last,
             spans: SmallVec::new(),
             keys: SmallVec::new(),
+            said: None,
             made_up: SmallVec::new(),
             presses: 0,
             put: Put::new(rate_hz, RAMP_MS * per_ms),
@@ -225,31 +234,35 @@ impl Veil {
         self.line.len()
     }
 
-    /// A packet of a telephone-event: what is said now, and a little longer, is a key.
-    pub(in crate::engine) fn key_event(&mut self) {
-        let start = self.end();
-        let end = start + (EVENT_MS * self.per_ms) as u64;
-        let span = Span {
-            start,
-            end,
-            looks: LOOKS,
-        };
-        join(&mut self.spans, span, 0);
-        if let Some(key) = self.keys.last_mut().filter(|key| key.digit.is_none())
-            && key.end.is_some_and(|before| before >= start)
-        {
-            key.end = Some(end);
-            return;
-        }
-        let put = self.substitute(0.0);
-        self.note(Key {
-            digit: None,
-            start,
-            end: Some(end),
-            put,
-            tell: Tell::Never,
-            sure_at: 0,
+    /// A packet of a telephone-event. It stands behind the audio that came before it, of which so
+    /// much was not passed yet.
+    pub(in crate::engine) fn key_event(&mut self, said: &Said, waits_us: u64) {
+        let waits = self.samples(waits_us);
+        let known = self.said.filter(|event| event.id == said.id);
+        let event = known.unwrap_or(Event {
+            id: said.id,
+            start: self.end() + waits,
+            waited: waits,
         });
+        self.said = Some(event);
+        let more = (EVENT_MS * self.per_ms) as u64;
+        let longest = self.end() + event.waited + more;
+        let lasts = self.samples(said.duration_us) + if said.ended { 0 } else { more };
+        let end = (event.start + lasts).min(longest);
+        let same = |key: &&mut Key| key.digit.is_none() && key.start == event.start;
+        if let Some(key) = self.keys.iter_mut().rev().find(same) {
+            key.end = Some(end);
+        } else if end > self.front {
+            let put = self.substitute(0.0);
+            self.note(Key {
+                digit: None,
+                start: event.start,
+                end: Some(end),
+                put,
+                tell: Tell::Never,
+                sure_at: 0,
+            });
+        }
     }
 
     /// Of the frame that comes next, some was not heard: it was lost, or is not there yet.
@@ -309,6 +322,10 @@ impl Veil {
             }
         }
         self.forget_passed();
+    }
+
+    fn samples(&self, us: u64) -> u64 {
+        us.saturating_mul(self.per_ms as u64) / 1_000
     }
 
     /// One past the newest sample.
@@ -442,7 +459,8 @@ impl Veil {
         }
         self.leaving += frame;
         let ms = self.leaving / self.per_ms;
-        let is_down = self.spans.last().is_some_and(|span| span.end >= self.end());
+        let is_down = self.spans.last().is_some_and(|span| span.end >= self.end())
+            || self.events().any(|event| event.end >= self.end());
         if is_down && ms < HOLD_MS_MAX {
             return;
         }
@@ -456,7 +474,8 @@ impl Veil {
         let window = (self.front, self.front + 2 * period as u64);
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let hidden = |span: &Span| span.start < window.1 && window.0 < span.end + ramp;
-        if ms < HOLD_MS_MAX && self.spans.iter().any(hidden) {
+        let any_hidden = self.spans.iter().any(hidden) || self.events().any(|span| hidden(&span));
+        if ms < HOLD_MS_MAX && any_hidden {
             return;
         }
         leave_out(&mut self.line, period);
@@ -469,9 +488,9 @@ impl Veil {
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let (from, to) = (self.front, self.front + pcm.len() as u64);
         let touches =
-            |span: &&Span| span.looks >= LOOKS && span.start < to && from < span.end + ramp;
-        let spans = self.spans.iter().filter(touches);
-        let spans: Spans = spans.copied().collect();
+            |span: &Span| span.looks >= LOOKS && span.start < to && from < span.end + ramp;
+        let spans = self.spans.iter().copied().chain(self.events());
+        let spans: SmallVec<[Span; 2 * SPANS_MAX]> = spans.filter(touches).collect();
         if spans.is_empty() && self.put.is_silent() {
             return false;
         }
@@ -491,12 +510,22 @@ impl Veil {
         sounds
     }
 
+    /// Where telephone-events are hidden.
+    fn events(&self) -> impl Iterator<Item = Span> + '_ {
+        let said = self.keys.iter().filter(|key| key.digit.is_none());
+        said.map(|key| Span {
+            start: key.start,
+            end: key.end.unwrap_or(key.start),
+            looks: LOOKS,
+        })
+    }
+
     fn forget_passed(&mut self) {
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let front = self.front;
         self.spans.retain(|span| front < span.end + ramp);
         self.keys
-            .retain(|key| key.tell == Tell::Told || key.end.is_none_or(|end| front < end));
+            .retain(|key| key.tell == Tell::Told || key.end.is_none_or(|end| front < end + ramp));
     }
 }
 
@@ -504,28 +533,6 @@ impl Key {
     fn lasts(&self, at: u64) -> bool {
         self.start <= at && self.end.is_none_or(|end| at < end)
     }
-}
-
-/// Adds a span behind others, or to the last one where they are close.
-fn join(spans: &mut Spans, span: Span, gap: u64) {
-    let full = spans.len() == SPANS_MAX;
-    match spans.last_mut() {
-        Some(last) if full || span.start <= last.end.saturating_add(gap) => {
-            last.start = last.start.min(span.start);
-            last.end = last.end.max(span.end);
-            last.looks = last.looks.saturating_add(span.looks);
-        }
-        _ => spans.push(span),
-    }
-}
-
-/// Samples between a place and what is silent of a span: all of it but a ramp at its beginning,
-/// where a suspicion is wider than its tone.
-fn distance(at: u64, span: Span, ramp: u64) -> u64 {
-    let start = (span.start + ramp).min(span.end);
-    start
-        .saturating_sub(at)
-        .max((at + 1).saturating_sub(span.end))
 }
 
 /// `sample × part / whole`.
@@ -538,6 +545,3 @@ fn scaled(sample: i16, part: usize, whole: usize) -> i16 {
 fn index(samples: u64) -> usize {
     usize::try_from(samples).unwrap_or(usize::MAX)
 }
-
-#[cfg(test)]
-mod tests;

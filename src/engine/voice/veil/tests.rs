@@ -156,24 +156,60 @@ fn a_key_that_never_comes_up_is_let_go_in_the_end() {
     assert!(veil.waiting() < LOOK_BACK, "{} wait", veil.waiting());
 }
 
-#[test]
-fn an_event_is_a_key_for_as_long_as_its_packets_come() {
-    let mut veil = veil(MaskMode::Silence);
+/// A packet of an event that has lasted for so many frames.
+fn event(frames: usize, ended: bool) -> Said {
+    Said {
+        id: (77, 4_000),
+        duration_us: 20_000 * frames as u64,
+        ended,
+    }
+}
+
+/// What comes out when an event's packets come at these frames; audio waits 40 ms before them.
+fn through_event(mode: MaskMode, packets: &[(usize, Said)]) -> (Vec<i16>, Vec<i16>) {
+    let mut veil = veil(mode);
     let pcm = murmur(60 * FRAME);
     let mut out = pcm.clone();
     for (n, frame) in out.chunks_exact_mut(FRAME).enumerate() {
-        if (20..30).contains(&n) {
-            veil.key_event();
+        for (_, said) in packets.iter().filter(|(at, _)| *at == n) {
+            veil.key_event(said, 40_000);
         }
         veil.pass(frame, true);
     }
-    // From the first packet until 60 ms after the last.
-    let (from, to) = (20 * FRAME + LOOK_BACK, 29 * FRAME + 8 * 60 + LOOK_BACK);
+    (pcm, out)
+}
+
+#[test]
+fn an_event_is_a_key_in_its_place_and_for_its_duration() {
+    let mut packets: Vec<_> = (1..=10).map(|n| (19 + n, event(n, n == 10))).collect();
+    // The end is said three times.
+    packets.extend([(30, event(10, true)), (31, event(10, true))]);
+    let (pcm, out) = through_event(MaskMode::Silence, &packets);
+    let (from, to) = (22 * FRAME + LOOK_BACK, 32 * FRAME + LOOK_BACK);
+    assert_eq!(out[LOOK_BACK + RAMP..from], pcm[RAMP..from - LOOK_BACK]);
     assert!(out[from + RAMP..to].iter().all(|sample| *sample == 0));
     assert_eq!(
         out[to + RAMP..],
         pcm[to + RAMP - LOOK_BACK..pcm.len() - LOOK_BACK]
     );
+}
+
+#[test]
+fn an_event_whose_end_is_lost_ends_soon_and_one_that_comes_late_hides_nothing() {
+    let mut packets: Vec<_> = (1..=9).map(|n| (19 + n, event(n, false))).collect();
+    packets.push((50, event(10, true)));
+    let (pcm, out) = through_event(MaskMode::Silence, &packets);
+    let (from, to) = (22 * FRAME + LOOK_BACK, 31 * FRAME + 8 * 40 + LOOK_BACK);
+    assert!(out[from + RAMP..to].iter().all(|sample| *sample == 0));
+    let later = to + 8 * 20 + RAMP;
+    assert_eq!(out[later..], pcm[later - LOOK_BACK..pcm.len() - LOOK_BACK]);
+}
+
+#[test]
+fn an_event_that_says_it_lasts_long_is_believed_for_no_more_than_its_packets_come() {
+    let (pcm, out) = through_event(MaskMode::Silence, &[(20, event(400, true))]);
+    let to = 22 * FRAME + 8 * EVENT_MS + LOOK_BACK + RAMP;
+    assert_eq!(out[to..], pcm[to - LOOK_BACK..pcm.len() - LOOK_BACK]);
 }
 
 #[test]
