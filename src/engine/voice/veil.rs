@@ -18,6 +18,7 @@ use crate::wire::event::Digit;
 
 use super::put::{Put, Sound};
 
+mod lost;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -368,6 +369,7 @@ impl Veil {
             };
             join(spans, span, gap);
         });
+        self.suspect_losses();
         let mut heard = SmallVec::<[Heard; 4]>::new();
         self.detector.feed(pcm, &mut |edge| heard.push(edge));
         for edge in heard {

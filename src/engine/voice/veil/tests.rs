@@ -243,3 +243,30 @@ fn no_more_suspicions_are_kept_than_there_is_room_for() {
     let from = 1_000 * (SPANS_MAX as u64 - 1);
     assert_eq!((last.start, last.end), (from, from + 1_010));
 }
+
+#[test]
+fn what_was_made_up_beside_a_key_goes_with_it_and_what_was_not_stays() {
+    // Of a key 3 ms came, 20 ms were made up, and then so much came that it is none by itself.
+    for (rest_ms, hides) in [(0, false), (17, true), (60, true)] {
+        let mut veil = veil(MaskMode::Absorb);
+        let start = 30 * FRAME - 24;
+        let mut pcm = [murmur(start), key(24), murmur(FRAME), key(8 * rest_ms)].concat();
+        pcm.resize(50 * FRAME, 0);
+        let mut out = pcm.clone();
+        for (n, frame) in out.chunks_exact_mut(FRAME).enumerate() {
+            if n == 30 {
+                veil.make_up(FRAME);
+            }
+            veil.pass(frame, true);
+        }
+        let made_up = 30 * FRAME..31 * FRAME;
+        let later = |range: std::ops::Range<usize>| range.start + LOOK_BACK..range.end + LOOK_BACK;
+        if !hides {
+            assert_eq!(out[later(made_up.clone())], pcm[made_up]);
+            continue;
+        }
+        let inside = made_up.start + RAMP..made_up.end + 8 * rest_ms;
+        let heard = out[later(inside)].iter().filter(|sample| **sample != 0);
+        assert_eq!(heard.count(), 0, "{rest_ms} ms");
+    }
+}
