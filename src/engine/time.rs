@@ -56,6 +56,11 @@ pub(super) fn ticks_us(ticks: u32, clock_hz: u32) -> u64 {
     u64::from(ticks) * 1_000_000 / u64::from(clock_hz.max(1))
 }
 
+/// The longest span that two spans are whole multiples of.
+pub(super) fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// The low 32 bits.
 #[inline]
 #[allow(

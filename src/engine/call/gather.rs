@@ -214,6 +214,24 @@ impl Call {
         }
     }
 
+    /// How much later the next frame of a leg outside the bridges leaves, so that a prompt which a
+    /// key may stop is in step with its party's packets.
+    pub(super) fn gather_waits_us(stream: &mut Stream) -> u64 {
+        let gathering = stream.gather.as_ref();
+        if !gathering.is_some_and(|it| it.collector.may_interrupt()) {
+            return 0;
+        }
+        let beat = stream.digits.as_ref().and_then(|digits| digits.beat());
+        let mouth = stream.voice.as_mut().and_then(|voice| voice.mouth.as_mut());
+        let (Some(beat), Some(mouth)) = (beat, mouth) else {
+            return 0;
+        };
+        match beat.wait_us(mouth.next_at, mouth.period_us()) {
+            wait_us if wait_us > 0 && mouth.players.may_be_late(GATHER_PROMPT) => wait_us,
+            _ => 0,
+        }
+    }
+
     /// A prompt of a gathering has ended, by itself or not.
     pub(super) fn gather_prompt_ended(&mut self, now: Micros, ix: StreamIx) {
         if let Some(gathering) = &mut self.streams[usize::from(ix.0)].gather {

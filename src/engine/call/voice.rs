@@ -10,7 +10,7 @@ use crate::engine::api::*;
 use crate::engine::egress::{Egress, Incoming};
 use crate::engine::playout::{DELAY_MS_MAX, PacketInfo};
 use crate::engine::stream::count;
-use crate::engine::time::Micros;
+use crate::engine::time::{Micros, gcd};
 use crate::engine::voice::{
     BRIDGES_MAX, Bridge, BridgeConfig, BridgeIx, Companding, DECODERS_MAX, EDGES_MAX, Ear, Filler,
     Layers, Member, Mouth, Outbox, PTIME_MS, PlayoutBounds, Via, Voice, VoiceState, convert,
@@ -438,7 +438,14 @@ impl Call {
             stream.egress.pause(mouth.frame_ticks());
             mouth.next_at = mouth.next_at.plus(period_us);
         }
+        let waits_us = Self::gather_waits_us(stream);
+        let mouth = stream.voice.as_mut()?.mouth.as_mut()?;
         let due = mouth.next_at;
+        if waits_us > 0 {
+            mouth.next_at = due.plus(waits_us);
+            stream.egress.pause(mouth.ticks(waits_us));
+            return None;
+        }
         mouth.next_at = due.plus(period_us);
         Some(due)
     }
@@ -871,8 +878,4 @@ fn check_voice(voice: &Voice) -> Result<(), ChangeError> {
         Some(ptime) => Err(ChangeError::Ptime(ptime)),
         None => check_idle(voice.idle),
     }
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

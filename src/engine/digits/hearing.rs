@@ -14,6 +14,7 @@ use crate::audio::codec::{CodecConfig, CodecKind, Decoder, PAYLOAD_MS_MAX};
 use crate::audio::conceal::Concealer;
 use crate::audio::dtmf::{Detector, Heard, Wary};
 use crate::audio::opus::OpusConfig;
+use crate::engine::gather::Beat;
 use crate::engine::time::ticks_us;
 use crate::engine::voice::EAR_LIFE_US_MIN;
 use crate::wire::event::EventCode;
@@ -92,6 +93,8 @@ struct Line {
     pcm: Vec<i16>,
     /// Samples the detector heard.
     fed: u64,
+    /// Of the latest payload.
+    payload: usize,
     /// The timestamp that comes after them.
     next: Option<RtpTimestamp>,
     /// What to add to the time of a sample since the first one; `None`: its clock began anew.
@@ -210,6 +213,15 @@ impl Hearing {
         })
     }
 
+    /// When the party's audio comes; `None` where nothing was heard of it since a pause.
+    pub(in crate::engine) fn beat(&self) -> Option<Beat> {
+        let line = self.line.as_ref().filter(|line| !line.flushed)?;
+        Some(Beat {
+            at_us: line.time_us(line.fed)?,
+            every_us: u32::try_from(span_us(line.payload as u64, line.rate_hz)).unwrap_or(0),
+        })
+    }
+
     /// Hears packets that waited and have their turn, or all.
     fn hear_waiting(&mut self, now_us: u64, all: bool, tell: &mut impl FnMut(ToneEdge)) {
         while let Some((lost, slot)) = self.window.next_waiting(all) {
@@ -282,6 +294,7 @@ impl Line {
             rate_hz,
             pcm: vec![0; room],
             fed: 0,
+            payload: 0,
             next: None,
             offset_us: None,
             down: false,
@@ -325,7 +338,7 @@ impl Line {
         let ticks = length as u64 * u64::from(self.codec.kind.clock_hz());
         let ticks = u32::try_from(ticks / u64::from(self.rate_hz)).unwrap_or(u32::MAX);
         self.next = Some(timestamp.plus(ticks));
-        self.flushed = false;
+        (self.flushed, self.payload) = (false, length);
         self.observe(now_us, gap + length);
         self.feed(now_us, &pcm[..gap + length], tell);
         self.pcm = pcm;

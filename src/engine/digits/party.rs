@@ -3,6 +3,7 @@
 use super::hearing::{Audio, Hearing, ToneEdge};
 use super::merge::{CLAIM_US, End, Merge, Sound, Told};
 use super::{DigitSource, DigitsConfig, EventEdge, EventPacket, EventReceiver};
+use crate::engine::gather::Beat;
 use crate::engine::time::Micros;
 
 /// An event that its sender's clock dates this much before or after its arrival is not dated by it.
@@ -53,6 +54,11 @@ impl Digits {
         if let Some(hearing) = &mut self.hearing {
             hearing.set_wary(wary);
         }
+    }
+
+    /// When its audio comes, if that is heard.
+    pub(in crate::engine) fn beat(&self) -> Option<Beat> {
+        self.hearing.as_ref().and_then(|hearing| hearing.beat())
     }
 
     /// Whether audio is decoded.

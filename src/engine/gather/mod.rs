@@ -14,10 +14,12 @@ use super::voice::{Item, Layer, PlayId, SEQUENCE_MAX};
 use crate::audio::mix::Gain;
 use crate::wire::event::{Digit, EventCode};
 
+mod beat;
 mod collector;
 #[cfg(test)]
 mod tests;
 
+pub(super) use beat::Beat;
 pub(super) use collector::{Collector, Step};
 
 /// Most keys that one gathering collects.

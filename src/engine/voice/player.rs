@@ -15,6 +15,12 @@ const HOLD: Duration = Duration::from_millis(40);
 /// none must not stop it.
 const HOLD_REST: Duration = Duration::from_secs(1);
 
+/// Nobody misses a moment where nothing of what is played is above this: −50 dBov.
+const PAUSE_PEAK: u16 = 104;
+
+/// A player is late, once, where it has had no pause for so long.
+const PAUSE_AWAITED: Duration = Duration::from_millis(500);
+
 /// A player for a listener whose frames are at `rate_hz`.
 #[derive(Debug)]
 pub(in crate::engine) struct Player {
@@ -38,6 +44,10 @@ pub(in crate::engine) struct Player {
     held: u64,
     /// Samples until it may be held again.
     rests: u64,
+    /// Samples since it began or had a pause.
+    talks: u64,
+    /// It was late in the middle of something.
+    was_late: bool,
 }
 
 /// One sound of the sequence.
@@ -82,6 +92,8 @@ impl Player {
             sounded: false,
             held: 0,
             rests: 0,
+            talks: 0,
+            was_late: false,
         })
     }
 
@@ -113,6 +125,13 @@ impl Player {
         }
     }
 
+    /// Whether it may be a moment late now: before its first sample and in a pause, as nobody hears
+    /// that; and once without one, if none comes.
+    pub(in crate::engine) fn may_be_late(&mut self) -> bool {
+        let waited = self.talks >= samples(PAUSE_AWAITED, self.rate_hz);
+        self.talks == 0 || waited && !std::mem::replace(&mut self.was_late, true)
+    }
+
     /// Writes the next samples and returns how many there were; fewer than asked: it has ended.
     pub(in crate::engine) fn fill(&mut self, out: &mut [i16]) -> usize {
         self.rests = self.rests.saturating_sub(out.len() as u64);
@@ -121,9 +140,16 @@ impl Player {
         silent.fill(0);
         self.held -= held as u64;
         if out.is_empty() {
+            self.talks = 0;
             return held;
         }
-        held + self.sound(out)
+        let filled = self.sound(out);
+        let loudest = out[..filled].iter().map(|sample| sample.unsigned_abs());
+        self.talks = match loudest.max() {
+            Some(peak) if peak > PAUSE_PEAK => self.talks.saturating_add(filled as u64),
+            _ => 0,
+        };
+        held + filled
     }
 
     fn sound(&mut self, out: &mut [i16]) -> usize {
@@ -281,6 +307,25 @@ mod tests {
         let inside = |n: usize| joints.iter().all(|joint| n.abs_diff(*joint) > 96);
         let steady = (0..all.len()).filter(|n| inside(*n)).map(|n| all[n]);
         assert!(steady.into_iter().all(|value| (498..=502).contains(&value)));
+    }
+
+    #[test]
+    fn a_player_may_be_late_in_its_pauses_and_once_without_one() {
+        let peak = PAUSE_PEAK as i16;
+        let loud = samples(PAUSE_AWAITED, 8_000) as usize;
+        let sounds = [clip(loud, peak + 1), clip(160, -peak), clip(8_000, 9)];
+        let mut player = Player::new(play(sounds), 8_000).unwrap();
+        let frame = |player: &mut Player| player.fill(&mut [0; 160]);
+        assert!(player.may_be_late() && player.may_be_late(), "it begins");
+        for _ in 1..loud / 160 {
+            frame(&mut player);
+            assert!(!player.may_be_late());
+        }
+        frame(&mut player);
+        assert!(player.may_be_late(), "it has waited long enough");
+        assert!(!player.may_be_late(), "but once");
+        frame(&mut player);
+        assert!(player.may_be_late() && player.may_be_late(), "a pause");
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl Players {
         named.for_each(|player| player.hold());
     }
 
+    /// Whether the player of this name may be a moment late.
+    pub(in crate::engine) fn may_be_late(&mut self, id: PlayId) -> bool {
+        let named = self.list.iter_mut().find(|player| player.id == id);
+        named.is_some_and(|player| player.may_be_late())
+    }
+
     /// Goes on at another rate; a sound that cannot be converted to it ends.
     pub(in crate::engine) fn set_rate(&mut self, rate_hz: u32) {
         self.keep(PlayEnd::Failed, |player| player.set_rate(rate_hz));
