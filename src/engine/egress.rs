@@ -73,7 +73,7 @@ pub(super) struct Egress {
     /// Ticks between the latest two packets.
     step: u32,
     /// Ticks by which timestamps were ahead of the wall clock after switches; given back at the
-    /// next one that leaves time.
+    /// next one that leaves time, and in the next pause.
     lead: u32,
     clock_hz: u32,
     /// Packets and payload bytes for sender reports, modulo 2^32.
@@ -194,11 +194,14 @@ impl Egress {
         }
     }
 
-    /// A frame of our own was due and nothing was said: time passes, the next one is marked.
+    /// A frame of our own was due and nothing was said: time passes, the next one is marked. What
+    /// switches were ahead is given back.
     pub(super) fn pause(&mut self, ticks: u32) {
         self.gap = true;
         if let Some(own) = &mut self.own {
-            *own = own.plus(ticks);
+            let back = self.lead.min(ticks);
+            self.lead -= back;
+            *own = own.plus(ticks - back);
         }
     }
 
@@ -538,6 +541,25 @@ mod tests {
             pass(&mut egress, 0, packet(1, 8, 1, 0)),
             Some((9, 2, 160, true))
         );
+    }
+
+    #[test]
+    fn a_pause_gives_back_what_a_switch_was_ahead() {
+        let mut egress = Egress::new();
+        pass(&mut egress, 0, packet(0, 9, 1, 0));
+        pass(&mut egress, 20, packet(0, 9, 2, 160));
+        let mut frame = |ms: u64, pauses: bool| {
+            if pauses {
+                egress.pause(160);
+            }
+            let none = || unreachable!("it has numbers");
+            let numbers = egress.frame(Micros(ms * MS), 160, 8_000, none);
+            numbers.timestamp.0
+        };
+        // A packet's worth after 1 ms, and the wall clock again after a pause; but only once.
+        assert_eq!(frame(21, false), 320);
+        assert_eq!(frame(61, true), 160 + 41 * 8);
+        assert_eq!(frame(101, true), 160 + 81 * 8);
     }
 
     #[test]

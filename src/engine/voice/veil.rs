@@ -134,6 +134,8 @@ pub(in crate::engine) struct Veil {
     unheard: u64,
     /// What waits is of use up to here: from then on there was nothing to hear.
     speaks_until: u64,
+    /// The silence that went in last, between its fades.
+    filled: (u64, u64),
     /// Samples still to be faded in, of what comes.
     fades_in: usize,
     /// The last sample that came.
@@ -189,6 +191,7 @@ impl Veil {
             front: 0,
             unheard: 0,
             speaks_until: 0,
+            filled: (0, 0),
             fades_in: 0,
             last,
             spans: SmallVec::new(),
@@ -292,7 +295,9 @@ impl Veil {
         }
         self.shorten(pcm.len());
         pcm.copy_from_slice(&self.line[..pcm.len()]);
-        let speaks = self.front < self.speaks_until;
+        let (from, to) = (self.front, self.front + pcm.len() as u64);
+        let filled = self.filled.0 <= from && to <= self.filled.1;
+        let speaks = from < self.speaks_until && !filled;
         let hides = self.cover_up(pcm);
         self.line.drain(..pcm.len());
         self.front += pcm.len() as u64;
@@ -344,7 +349,9 @@ impl Veil {
         for at in 0..ramp {
             self.line.push(scaled(self.last, ramp - 1 - at, ramp));
         }
+        let silent = self.end();
         self.line.resize(self.line.len() + missing - ramp, 0);
+        self.filled = (silent, self.end());
         self.unheard += missing as u64;
         self.fades_in = RAMP_MS * self.per_ms;
     }

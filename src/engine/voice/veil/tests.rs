@@ -213,6 +213,14 @@ fn an_event_that_says_it_lasts_long_is_believed_for_no_more_than_its_packets_com
 }
 
 #[test]
+fn the_silence_that_the_line_begins_with_is_nothing_to_hear() {
+    let mut veil = veil(MaskMode::Absorb);
+    let mut frame = murmur(FRAME);
+    let speaks = [0; 4].map(|_| veil.pass(&mut frame, true));
+    assert_eq!(speaks, [true, false, true, true]);
+}
+
+#[test]
 fn what_was_forgotten_is_heard_by_nobody() {
     let mut veil = veil(MaskMode::Absorb);
     through(&mut veil, &murmur(20 * FRAME));
