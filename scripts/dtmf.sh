@@ -29,20 +29,23 @@ gcc -O2 -Wall -o "$work/spandsp" scripts/dtmf/spandsp.c -lspandsp
 gcc -O2 -Wall -o "$work/multimon" scripts/dtmf/multimon.c
 scripts/dtmf/recordings.sh "$work/recordings"
 
-# First what takes the least time: that nobody finds a key of a masked party.
-scripts/dtmf/masking.sh "$work/spandsp" "$work/heard" >"$work/masking.md"
-cat "$work/masking.md"
-[ -n "$dry" ] || scripts/dtmf/insert.sh masking "$work/masking.md" docs/dtmf.md
-
 # The machine by what it is, not by its name: processor and number of cores.
 model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 cores=$(nproc)
 machine=$(printf '%s' "${model:-$(uname -m)}-$cores-cores" |
     tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9' '-' | sed 's/-$//')
+heading="Measured $(date +%F) by \`make dtmf\` on ${model:-$(uname -m)}, $cores cores."
+
+# First what takes the least time: that nobody finds a key of a masked party.
+printf '%s\n\n' "$heading" >"$work/masking.md"
+scripts/dtmf/masking.sh "$work/spandsp" "$work/heard" >>"$work/masking.md"
+cat "$work/masking.md"
+[ -n "$dry" ] || scripts/dtmf/insert.sh masking "$work/masking.md" docs/dtmf.md
+
 if [ -z "$dry" ]; then
     mkdir -p docs/benchmarks/runs
     set -- --into docs/dtmf.md \
-        --heading "Measured $(date +%F) by \`make dtmf\` on ${model:-$(uname -m)}, $cores cores." \
+        --heading "$heading" \
         --json "docs/benchmarks/runs/$(date +%F)-$machine-dtmf.json" "$@"
 fi
 # multimon-ng takes 22,050 Hz only.
