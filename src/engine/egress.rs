@@ -205,6 +205,11 @@ impl Egress {
         }
     }
 
+    /// The latest frame of our own was said before it was due, by so much.
+    pub(super) fn said_early(&mut self, ticks: u32) {
+        self.lead = self.lead.saturating_add(ticks);
+    }
+
     /// Frames of our own end, even if none was sent: packets were taken in for them, whose numbers
     /// nobody is to miss. Whatever comes next, and whenever, goes by the wall clock.
     pub(super) fn rest(&mut self) {
@@ -560,6 +565,24 @@ mod tests {
         assert_eq!(frame(21, false), 320);
         assert_eq!(frame(61, true), 160 + 41 * 8);
         assert_eq!(frame(101, true), 160 + 81 * 8);
+    }
+
+    #[test]
+    fn a_frame_that_was_early_is_given_back_too() {
+        let mut egress = Egress::new();
+        let start = Origin {
+            ssrc: 9,
+            seq: SequenceNumber(1),
+            timestamp: RtpTimestamp(0),
+        };
+        egress.frame(Micros(0), 160, 8_000, || start);
+        let early = egress.frame(Micros(0), 160, 8_000, || start);
+        egress.said_early(160);
+        assert_eq!(early.timestamp.0, 160);
+        egress.pause(160);
+        // In its time again: 40 ms have passed.
+        let next = egress.frame(Micros(40 * MS), 160, 8_000, || start);
+        assert_eq!(next.timestamp.0, 320);
     }
 
     #[test]

@@ -271,6 +271,7 @@ impl Call {
             let pcm = room(&mut space.pcm, mouth.frame_samples());
             let speaks = self.pull(now, source, mouth, pcm);
             self.say(now, ix, mouth, speaks, space);
+            self.streams[ix].egress.said_early(mouth.frame_ticks());
         }
         mouth.recodes = false;
         if let Some(voice) = &mut self.streams[ix].voice {
