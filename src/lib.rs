@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`control`] | how others command the switch: ng (bencode, JSON), HTTP, WebSocket, metrics, configuration |
 //! | [`switch`] | the one typed API: offer/answer negotiation, call registry, placement, admission |
+//! | [`record`] | what is recorded: tracks true to the clock, WAV and Ogg Opus, sums, upload; the one floor that may block |
 //! | [`plane`] | pinned worker threads, sockets, ports; all system calls and all `unsafe` |
 //! | [`engine`] | sans-IO calls and legs: latch, routes, egress clock, playout, bridges, players, statistics |
 //! | [`audio`] | signal maths: codecs, concealment, resampling, mixing, tones, files of sound |
@@ -23,6 +24,7 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod plane;
+pub mod record;
 pub mod switch;
 pub mod tools;
 pub mod wire;

@@ -9,8 +9,9 @@ use smallvec::SmallVec;
 use super::digits::{
     DIGITS_MAX, DialReport, DigitsConfig, EventType, Mask, MaskError, Press, SendDigits,
 };
-use super::gather::{GatherConfig, GatherError, GatherId, Gathered};
+use super::gather::{GatherConfig, GatherError, GatherId, Gathered, Keys};
 use super::playout::PlayoutStats;
+use super::record::{RECORDERS_MAX, RecorderId, Side, TRACKS_OF_STREAM_MAX, TapeWriter, TrackIx};
 use super::voice::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, EDGES_MAX, EarlyMedia, Idle, Listener, Play, PlayId,
     PlayReport, SEQUENCE_MAX, Via, Voice,
@@ -272,6 +273,30 @@ pub enum Change {
     },
     /// Whether a party's keys are kept, while nothing is gathered, for the next time.
     TypeAhead(StreamIx, bool),
+    /// Begins a recording of this name; [`Change::RecordTrack`] says of what.
+    Record {
+        /// Its name, not used before in this call.
+        recorder: RecorderId,
+        /// Where it is written.
+        tape: Box<TapeWriter>,
+        /// Which key, pressed by a party on a track of [`Side::In`], is [`Entry::Finish`]; none:
+        /// [`Keys::NONE`].
+        ///
+        /// [`Entry::Finish`]: super::Entry::Finish
+        finish: Keys,
+    },
+    /// Records what a stream's party says or hears on a track; what was on the track before is
+    /// not recorded there any more.
+    RecordTrack {
+        /// The recording.
+        recorder: RecorderId,
+        /// Which of its tracks.
+        track: TrackIx,
+        /// What goes on it; `None`: nothing more.
+        from: Option<(StreamIx, Side)>,
+    },
+    /// Ends a recording: its tape says when.
+    StopRecord(RecorderId),
     /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
     /// accepted or sent on it again.
     Close(StreamIx),
@@ -744,6 +769,15 @@ pub enum ChangeError {
     /// It does not carry plain RTP.
     #[error("the keys of stream {0:?} cannot be heard: it does not carry plain RTP")]
     Digits(StreamIx),
+    /// [`RECORDERS_MAX`] record already, or one of this name does.
+    #[error("a call has at most {RECORDERS_MAX} recordings, each with its own name")]
+    TooManyRecorders,
+    /// The call has no such recording, or it has no such track.
+    #[error("the call has no recording {0:?} with such a track")]
+    UnknownRecorder(RecorderId),
+    /// It does not carry plain RTP, or [`TRACKS_OF_STREAM_MAX`] tracks record it already.
+    #[error("stream {0:?} carries no plain RTP, or is on {TRACKS_OF_STREAM_MAX} tracks already")]
+    Record(StreamIx),
     /// A limit of gathering.
     #[error("cannot gather: {0}")]
     Gather(#[from] GatherError),

@@ -14,6 +14,7 @@ mod fork;
 mod gather;
 mod latch;
 pub mod playout;
+mod record;
 mod stats;
 mod stream;
 mod tap;
@@ -32,5 +33,6 @@ pub use gather::{
     GATHER_PROMPT_MAX, GATHER_WAIT_MAX, GatherConfig, GatherEnd, GatherError, GatherId,
     GatherRules, Gathered, Keys, OtherKeys, TYPE_AHEAD_MAX,
 };
+pub use record::*;
 pub use time::Micros;
 pub use voice::*;

@@ -61,6 +61,9 @@ impl Call {
             Change::Gather(config) => self.gather(now, *config)?,
             Change::StopGather { stream, id } => self.stop_gather(now, stream, id)?,
             Change::TypeAhead(ix, keeps) => self.set_type_ahead(now, ix, keeps)?,
+            Change::Record { recorder, .. }
+            | Change::RecordTrack { recorder, .. }
+            | Change::StopRecord(recorder) => return Err(ChangeError::UnknownRecorder(recorder)),
             Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }

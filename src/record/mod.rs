@@ -1,0 +1,9 @@
+//! Recordings: from tapes to files that can be trusted.
+//!
+//! A [`tape`](crate::engine::tape) brings copies of packets from the worker that has the call.
+//! Nothing here can delay a packet: what flows downwards from the worker is a bounded ring, and
+//! what does not fit is said to be lost.
+
+pub mod config;
+pub mod event;
+pub mod span;
