@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::time::micros;
 use crate::audio::codec::CodecKind;
 
 /// Most recordings of one call at a time; one more is refused.
@@ -26,6 +27,18 @@ pub const TAPE_BYTES_PER_TRACK: usize = 16 << 10;
 
 /// Octets of an entry before its packet.
 const HEADER_LEN: usize = 24;
+
+/// Octets of what says how much was lost.
+const LOST_LEN: usize = HEADER_LEN + size_of::<u32>();
+
+/// Room that is always left for the end, and what was lost before it.
+const END_ROOM: usize = LOST_LEN + HEADER_LEN;
+
+/// Room that packets and presses leave for one key that ends the recording.
+const FINISH_ROOM: usize = END_ROOM + LOST_LEN + HEADER_LEN;
+
+/// Of an RTP packet's first octet (RFC 3550 §5.1).
+const PADDING_BIT: u8 = 0b0010_0000;
 
 /// Longest packet on a tape; a longer one is counted as lost.
 pub const TAPED_LEN_MAX: usize = 2_048;
@@ -81,7 +94,8 @@ pub enum Entry<'a> {
     Packet(Taped<'a>),
     /// A key of a track's party went down (`None`), or came up after so long.
     Press {
-        /// When that was known.
+        /// When it went down: when the sound, or the first packet's share of the event, began,
+        /// which is earlier than entries before this one; or when it was known to have come up.
         at: Duration,
         /// Whose.
         track: TrackIx,
@@ -90,7 +104,7 @@ pub enum Entry<'a> {
     },
     /// A party pressed the key that ends the recording.
     Finish {
-        /// When it went down.
+        /// When it went down, as of [`Entry::Press`].
         at: Duration,
         /// Whose key.
         track: TrackIx,
@@ -124,8 +138,29 @@ pub struct Taped<'a> {
     pub veiled: bool,
     /// The party was made silent: time passes, nothing is heard.
     pub silenced: bool,
-    /// RTP: the whole packet, or its header alone where `event` or `silenced`.
+    /// RTP: the whole packet, or its header alone, with its extension and without the padding bit,
+    /// where `event` or `silenced`.
     pub rtp: &'a mut [u8],
+}
+
+/// What is said of a packet on a tape; see [`Taped`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    pub(super) event: bool,
+    pub(super) veiled: bool,
+    pub(super) silenced: bool,
+}
+
+impl Marks {
+    /// Whether the packet is on the tape without its payload.
+    pub(super) fn is_bare(self) -> bool {
+        self.event || self.silenced
+    }
+
+    fn bits(self) -> u8 {
+        let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+        bit(self.event, EVENT) | bit(self.veiled, VEILED) | bit(self.silenced, SILENCED)
+    }
 }
 
 /// Makes a tape for so many tracks, 1 to [`TRACKS_MAX`]; more or fewer are taken as the nearest.
@@ -194,36 +229,44 @@ impl TapeWriter {
     /// Copies a packet; the header alone where `event` or `silenced`, whatever `rtp` is.
     /// `header_len` is the length of the RTP header with its extension.
     pub fn packet(&mut self, taped: &Taped<'_>, header_len: usize) {
-        let flags = [
-            (taped.event, EVENT),
-            (taped.veiled, VEILED),
-            (taped.silenced, SILENCED),
-        ];
-        let flags = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
-        let bare = taped.event || taped.silenced;
-        let len = if bare { header_len } else { taped.rtp.len() };
+        let marks = Marks {
+            event: taped.event,
+            veiled: taped.veiled,
+            silenced: taped.silenced,
+        };
+        let len = if marks.is_bare() {
+            header_len
+        } else {
+            taped.rtp.len()
+        };
         let rtp = taped.rtp.get(..len).unwrap_or(&*taped.rtp);
-        let header = header(Tag::Packet, taped.track, flags, taped.at, 0);
-        if rtp.len() > TAPED_LEN_MAX || !self.write(header, rtp) {
-            self.lose(taped.at);
+        self.copy(taped.at, taped.track, marks, rtp);
+    }
+
+    /// As [`Self::packet`], of a packet, or of its header where nothing else is to be copied.
+    pub(super) fn copy(&mut self, at: Duration, track: TrackIx, marks: Marks, rtp: &[u8]) {
+        let header = header(Tag::Packet, track, marks.bits(), at, 0);
+        if rtp.len() > TAPED_LEN_MAX || !self.write(header, rtp, FINISH_ROOM) {
+            self.lose(at);
         }
     }
 
     /// A key went down (`None`) or came up. Not told where there is no room.
     pub fn press(&mut self, at: Duration, track: TrackIx, lasted: Option<Duration>) {
         let lasted = lasted.map_or(u64::MAX, micros);
-        self.write(header(Tag::Press, track, 0, at, lasted), &[]);
+        self.write(header(Tag::Press, track, 0, at, lasted), &[], FINISH_ROOM);
     }
 
-    /// The party pressed the key that ends the recording. `false`: there was no room.
+    /// The party pressed the key that ends the recording. There is always room for one; `false`:
+    /// one is there that nobody has read.
     pub fn finish(&mut self, at: Duration, track: TrackIx) -> bool {
-        self.write(header(Tag::Finish, track, 0, at, 0), &[])
+        self.write(header(Tag::Finish, track, 0, at, 0), &[], END_ROOM)
     }
 
-    /// Says that nothing more comes, and when that was. Dropping the tape says so too, but not
-    /// when.
+    /// Says that nothing more comes, and when that was; there is always room for it. Dropping the
+    /// tape says so too, but not when.
     pub fn end(mut self, at: Duration) {
-        self.write(header(Tag::End, TrackIx(0), 0, at, 0), &[]);
+        self.write(header(Tag::End, TrackIx(0), 0, at, 0), &[], 0);
     }
 
     fn lose(&mut self, at: Duration) {
@@ -237,10 +280,10 @@ impl TapeWriter {
         lost.packets = lost.packets.saturating_add(1);
     }
 
-    /// Writes an entry, and before it what was lost; all or nothing.
-    fn write(&mut self, header: [u8; HEADER_LEN], packet: &[u8]) -> bool {
-        let told = usize::from(self.lost.is_some()) * (HEADER_LEN + size_of::<u32>());
-        if self.ring.slots() < told + HEADER_LEN + packet.len() {
+    /// Writes an entry, and before it what was lost; all or nothing. `room` is left behind it.
+    fn write(&mut self, header: [u8; HEADER_LEN], packet: &[u8], room: usize) -> bool {
+        let told = usize::from(self.lost.is_some()) * LOST_LEN;
+        if self.ring.slots() < told + HEADER_LEN + packet.len() + room {
             return false;
         }
         if let Some(lost) = self.lost.take() {
@@ -260,11 +303,6 @@ impl TapeWriter {
         let _fits = self.ring.push_entire_slice(&header);
         let _fits = self.ring.push_entire_slice(packet);
     }
-}
-
-/// Microseconds; times on a tape are far below 2^64 of them.
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// `tag, track, flags, 0, length (2), 0, 0, at (8), value (8)`.
@@ -305,6 +343,10 @@ impl TapeReader {
     }
 
     /// The next entry, if there is one now.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator cannot lend what it gives"
+    )]
     pub fn next(&mut self) -> Option<Entry<'_>> {
         let mut header = [0; HEADER_LEN];
         // A header is in the ring some moments before what belongs to it.
@@ -329,6 +371,10 @@ impl TapeReader {
         let (at, value) = (Duration::from_micros(word(8)), word(16));
         let [tag, track, flags] = [header[0], header[1], header[2]];
         let track = TrackIx(track);
+        let is_bare = tag == Tag::Packet as u8 && flags & (EVENT | SILENCED) != 0;
+        if let Some(first) = rtp.first_mut().filter(|_| is_bare) {
+            *first &= !PADDING_BIT;
+        }
         Some(match tag {
             tag if tag == Tag::Packet as u8 => Entry::Packet(Taped {
                 at,

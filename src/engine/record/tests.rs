@@ -100,3 +100,63 @@ fn packets_at_the_limit_fit_and_longer_ones_are_lost() {
     drop(writer);
     assert!(reader.is_over());
 }
+
+#[test]
+fn a_full_tape_has_room_for_one_finish_and_for_the_end() {
+    for lost in [0, 1] {
+        let (mut writer, mut reader) = tape(1, Instant::now());
+        // Filled to the octet, as far as packets go.
+        let room = TAPE_BYTES_PER_TRACK - FINISH_ROOM;
+        let parts = room / TAPED_LEN_MAX;
+        for part in 0..=parts {
+            let filled = part * TAPED_LEN_MAX;
+            let len = TAPED_LEN_MAX.min(room - filled) - HEADER_LEN;
+            writer.packet(&taped(MS, &mut rtp(1, len)), 12);
+        }
+        assert_eq!(reader.waiting(), room);
+        for _ in 0..lost {
+            writer.packet(&taped(2 * MS, &mut rtp(1, 12)), 12);
+        }
+        writer.press(3 * MS, TrackIx(0), None);
+        assert!(writer.finish(4 * MS, TrackIx(0)));
+        while writer.finish(5 * MS, TrackIx(0)) {}
+        writer.packet(&taped(6 * MS, &mut rtp(1, 12)), 12);
+        writer.end(7 * MS);
+        let mut told = Vec::new();
+        while let Some(entry) = reader.next() {
+            told.push(match entry {
+                Entry::Packet(_) => "packet",
+                Entry::Press { .. } => "press",
+                Entry::Finish { .. } => "finish",
+                Entry::Lost { .. } => "lost",
+                Entry::End { .. } => "end",
+            });
+        }
+        told.dedup();
+        let expected = ["packet", "lost", "finish", "lost", "end"];
+        match lost {
+            0 => assert_eq!(told, ["packet", "finish", "lost", "end"]),
+            _ => assert_eq!(told, expected),
+        }
+        assert!(reader.is_over());
+    }
+}
+
+#[test]
+fn a_header_alone_says_nothing_of_padding() {
+    let (mut writer, mut reader) = tape(1, Instant::now());
+    let mut packet = rtp(4, 16);
+    packet[0] = 0xb0;
+    for event in [true, false] {
+        let taped = Taped {
+            event,
+            ..taped(MS, &mut packet)
+        };
+        writer.packet(&taped, 12);
+        let Some(Entry::Packet(read)) = reader.next() else {
+            panic!("a packet");
+        };
+        let first = if event { 0x90 } else { 0xb0 };
+        assert_eq!(read.rtp[0], first);
+    }
+}
