@@ -275,7 +275,7 @@ pub enum Change {
     TypeAhead(StreamIx, bool),
     /// Begins a recording of this name; [`Change::RecordTrack`] says of what.
     Record {
-        /// Its name, not used before in this call.
+        /// Its name, not used before in this call, nor in one that may be merged with it.
         recorder: RecorderId,
         /// Where it is written.
         tape: Box<TapeWriter>,
@@ -286,7 +286,8 @@ pub enum Change {
         finish: Keys,
     },
     /// Records what a stream's party says or hears on a track; what was on the track before is
-    /// not recorded there any more.
+    /// not recorded there any more. A recording that nobody reads any more takes nothing, and the
+    /// command is none the less accepted.
     RecordTrack {
         /// The recording.
         recorder: RecorderId,
@@ -295,7 +296,7 @@ pub enum Change {
         /// What goes on it; `None`: nothing more.
         from: Option<(StreamIx, Side)>,
     },
-    /// Ends a recording: its tape says when.
+    /// Ends a recording: its tape says when. One that nobody reads any more is ended as well.
     StopRecord(RecorderId),
     /// Retires a stream for good (its branch lost, its `m=` line was rejected): nothing is
     /// accepted or sent on it again.

@@ -9,7 +9,7 @@ use super::api::{
     Component, DropReason, LegIx, Payload, PayloadType, PortHandle, Privacy, Remote, StreamConfig,
     StreamIx, StreamReport, Traffic, Verdict,
 };
-use super::call::{Gathering, Repressing};
+use super::call::{Gathering, Recorded, Repressing};
 use super::digits::{Digits, DigitsConfig, EventName, EventType, Keys, MaskMode, Masked};
 use super::egress::Egress;
 use super::fork::{Branch, Law};
@@ -60,6 +60,8 @@ pub(super) struct Stream {
     pub(super) mask: Option<Box<Masked>>,
     /// Who listens to it besides.
     pub(super) taps: Option<Box<Taps>>,
+    /// The tracks of recordings that it is on.
+    pub(super) recorded: Option<Box<Recorded>>,
     /// As one that only listens: to whom.
     pub(super) listens: Option<Box<Listening>>,
     /// The source chosen by command.
@@ -161,6 +163,10 @@ pub(super) struct Flags {
     pub(super) veiled: bool,
     /// Somebody listens to it: there are `taps`.
     pub(super) tapped: bool,
+    /// What its party says is recorded.
+    pub(super) said_taped: bool,
+    /// What its party is sent is recorded.
+    pub(super) sent_taped: bool,
     /// It only listens, or did: what its party sends is nobody's.
     pub(super) listens: bool,
     /// Somebody listens to its keys: there are `digits`.
@@ -187,6 +193,7 @@ impl Stream {
             to: None,
             mask: None,
             taps: None,
+            recorded: None,
             listens: None,
             chosen: None,
             floor: Floor::First,
@@ -214,6 +221,8 @@ impl Stream {
                 masks: false,
                 veiled: false,
                 tapped: false,
+                said_taped: false,
+                sent_taped: false,
                 listens: false,
                 digits: false,
                 keyed: false,
@@ -332,8 +341,14 @@ impl Stream {
     /// As [`Self::veils`], for those who only listen.
     #[inline]
     pub(super) fn veils_copies(&self, pt: u8) -> bool {
-        let masked = self.mask.as_ref();
-        masked.is_some_and(|masked| masked.mode != MaskMode::Convert) && self.veils(pt)
+        self.veils_from_all() && self.veils(pt)
+    }
+
+    /// Whether keys in what its party says are hidden from everybody, whoever listens.
+    #[inline]
+    pub(super) fn veils_from_all(&self) -> bool {
+        let masked = self.mask.as_ref().filter(|_| self.flags.veiled);
+        masked.is_some_and(|masked| masked.mode != MaskMode::Convert)
     }
 
     /// How a payload type can be listened to as it arrives.

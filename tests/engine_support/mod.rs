@@ -8,6 +8,7 @@
 )]
 
 pub mod rooms;
+pub mod tapes;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

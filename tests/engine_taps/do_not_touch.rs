@@ -1,6 +1,8 @@
 //! Taps do not touch: what parties are sent is the same, octet by octet and at the same moment,
 //! whether somebody listens, to voices or to keys, and asks, or nobody does.
 
+mod observers;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use crosspoint::audio::tone::TonePlan;
 use proptest::prelude::*;
 
 use super::*;
+use observers::{Observed, Tapes, observed};
 
 /// Parties come first, listeners behind them.
 const PARTIES: u16 = 4;
@@ -36,45 +39,9 @@ enum Step {
     Network(u32, u64),
     Reports(u16, u32),
     Close(u16),
+    Mask(u16, u8),
     /// Only in the run with observers.
     Observed(Observed),
-}
-
-/// What observers do.
-#[derive(Clone, Debug)]
-enum Observed {
-    Tap(u16, u16, u8),
-    Untap(u16),
-    Garbage(u16, Vec<u8>),
-    Rtp(u16, u8),
-    Rtcp(u16, Vec<u32>),
-    Receives(u16, bool),
-    Away(u16, bool),
-    Masked(u16, bool),
-    Query,
-    Digits(u16, bool, bool),
-    Close(u16),
-}
-
-fn observed() -> impl Strategy<Value = Observed> {
-    let ear = PARTIES..PARTIES + LISTENERS;
-    let party = 0..PARTIES;
-    let bytes = proptest::collection::vec(any::<u8>(), 0..60);
-    let words = proptest::collection::vec(any::<u32>(), 1..8);
-    prop_oneof![
-        6 => (party, ear.clone(), 0u8..4).prop_map(|(from, to, how)| Observed::Tap(from, to, how)),
-        1 => ear.clone().prop_map(Observed::Untap),
-        2 => (ear.clone(), bytes).prop_map(|(ix, bytes)| Observed::Garbage(ix, bytes)),
-        2 => (ear.clone(), any::<u8>()).prop_map(|(ix, count)| Observed::Rtp(ix, count)),
-        1 => (ear.clone(), words).prop_map(|(ix, words)| Observed::Rtcp(ix, words)),
-        1 => (ear.clone(), any::<bool>()).prop_map(|(ix, on)| Observed::Receives(ix, on)),
-        1 => (ear.clone(), any::<bool>()).prop_map(|(ix, on)| Observed::Away(ix, on)),
-        1 => (ear.clone(), any::<bool>()).prop_map(|(ix, on)| Observed::Masked(ix, on)),
-        1 => Just(Observed::Query),
-        4 => (0..PARTIES + LISTENERS, any::<bool>(), any::<bool>())
-            .prop_map(|(ix, events, tones)| Observed::Digits(ix, events, tones)),
-        1 => ear.prop_map(Observed::Close),
-    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -100,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u32..30, 0u64..90).prop_map(|(loss, jitter)| Step::Network(loss, jitter)),
         1 => (party(), any::<u32>()).prop_map(|(ix, word)| Step::Reports(ix, word)),
         1 => (1..PARTIES).prop_map(Step::Close),
+        2 => (party(), 0u8..6).prop_map(|(ix, mode)| Step::Mask(ix, mode)),
         8 => observed().prop_map(Step::Observed),
     ]
 }
@@ -147,6 +115,7 @@ struct Run {
     told: Vec<Told>,
     copies: usize,
     presses: usize,
+    tapes: Tapes,
     observed: bool,
 }
 
@@ -180,6 +149,7 @@ impl Run {
             told: Vec::new(),
             copies: 0,
             presses: 0,
+            tapes: Tapes::default(),
             observed,
         };
         let streams = PARTIES + if observed { LISTENERS } else { 0 };
@@ -408,6 +378,7 @@ impl Run {
                 self.receive(ix, Component::Rtcp, report);
             }
             Step::Close(ix) => self.change(Change::Close(stream(ix))),
+            Step::Mask(ix, mode) => self.change(Change::Mask(stream(ix), mask(mode))),
             Step::Observed(observed) if self.observed => self.observe(observed),
             Step::Observed(_) => {}
         }
@@ -427,59 +398,22 @@ impl Run {
         };
         self.change(Change::Bridge(BridgeIx(0), Box::new(config)));
     }
+}
 
-    /// What an observer does may be refused; that it was done is nobody else's business.
-    fn observe(&mut self, observed: Observed) {
-        let change = match observed {
-            Observed::Tap(from, to, how) => Change::Tap(Box::new(Tap {
-                from: StreamIx(from),
-                to: StreamIx(to),
-                types: types(how),
-            })),
-            Observed::Untap(ix) => Change::Untap(StreamIx(ix)),
-            Observed::Digits(ix, telephone_events, in_band) => {
-                let config = DigitsConfig {
-                    telephone_events,
-                    in_band,
-                };
-                Change::Digits(StreamIx(ix), Some(config))
-            }
-            Observed::Garbage(ix, bytes) => return self.receive(ix, Component::Rtp, bytes),
-            Observed::Rtp(ix, count) => {
-                for n in 0..u16::from(count) {
-                    let packet = rtp(0, n, u32::from(n) * 160, 5_000, &[n as u8; 160]);
-                    self.receive(ix, Component::Rtp, packet);
-                }
-                return;
-            }
-            Observed::Rtcp(ix, words) => {
-                return self.receive(ix, Component::Rtcp, rtcp(1, 201, &words));
-            }
-            Observed::Receives(ix, receives) => Change::Direction {
-                stream: StreamIx(ix),
-                sends: true,
-                receives,
-            },
-            Observed::Away(ix, away) => {
-                let here = remote(StreamIx(ix));
-                let rtp = here.rtp.filter(|_| !away);
-                Change::Remote(StreamIx(ix), Remote { rtp, ..here })
-            }
-            Observed::Masked(ix, masked) => {
-                let privacy = match masked {
-                    true => Privacy::Masked,
-                    false => Privacy::Transparent,
-                };
-                Change::Privacy(StreamIx(ix), privacy)
-            }
-            Observed::Query => {
-                let _ = self.call.report(self.now);
-                return;
-            }
-            Observed::Close(ix) => Change::Close(StreamIx(ix)),
-        };
-        let _refused = self.try_change(change);
-    }
+/// What becomes of keys; with tones in the audio, or of events alone.
+fn mask(mode: u8) -> Option<Box<Mask>> {
+    let (mode, in_band) = match mode {
+        0 => return None,
+        1 => (MaskMode::Absorb, true),
+        2 => (MaskMode::ZeroDigit, false),
+        3 => (MaskMode::RandomDigit, true),
+        4 => (MaskMode::Convert, true),
+        _ => (MaskMode::Pass, true),
+    };
+    Some(Box::new(Mask {
+        in_band,
+        ..Mask::of(mode)
+    }))
 }
 
 fn types(how: u8) -> smallvec::SmallVec<[PayloadType; 4]> {
@@ -496,9 +430,18 @@ fn types(how: u8) -> smallvec::SmallVec<[PayloadType; 4]> {
     all.into_iter().collect()
 }
 
-/// Both runs; how many packets the listeners of the second were sent, and how many presses of keys
-/// were told in it.
-fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> (usize, usize) {
+/// What observers had of a run.
+struct Seen {
+    /// Packets that listeners were sent.
+    copies: usize,
+    /// Presses of keys that were told.
+    presses: usize,
+    /// Packets that were read from tapes.
+    taped: usize,
+}
+
+/// Both runs.
+fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> Seen {
     let start = Instant::now();
     let mut alone = Run::new(seed, privacy, start, false);
     let mut watched = Run::new(seed, privacy, start, true);
@@ -509,7 +452,12 @@ fn run_twice(seed: u64, privacy: Privacy, steps: &[Step]) -> (usize, usize) {
         alone.told.clear();
         watched.told.clear();
     }
-    (watched.copies, watched.presses)
+    watched.read_all();
+    Seen {
+        copies: watched.copies,
+        presses: watched.presses,
+        taped: watched.tapes.packets,
+    }
 }
 
 proptest! {
@@ -529,21 +477,29 @@ proptest! {
     }
 }
 
-/// The runs differ in something: the listeners hear.
+/// The runs differ in something: the listeners hear, and recordings hold what was said.
 #[test]
 fn listeners_of_the_property_are_sent_copies() {
     let tap = |from, to, how| Step::Observed(Observed::Tap(from, to, how));
     let digits = |on| Step::Observed(Observed::Digits(1, true, on));
+    let track = |track, ix, side| Step::Observed(Observed::Track(0, track, Some((ix, side))));
     let steps = [
         tap(0, 4, 0),
         tap(0, 5, 2),
         tap(1, 6, 1),
+        Step::Observed(Observed::Record(0, 4, true)),
+        track(0, 0, Side::In),
+        track(1, 1, Side::In),
+        track(2, 1, Side::Out),
+        track(3, 5, Side::Out),
         Step::Types(1, 1),
         digits(true),
         Step::Talk(50),
+        Step::Observed(Observed::Read(0)),
         Step::Link(0, Some(0)),
         Step::Play(1, true),
         Step::Talk(50),
+        Step::Observed(Observed::Read(0)),
         Step::Bridge(0b111),
         Step::Talk(50),
         // Long enough for the call to end, though a listener goes on.
@@ -552,10 +508,12 @@ fn listeners_of_the_property_are_sent_copies() {
         Step::Quiet(5),
     ];
     for privacy in [Privacy::Transparent, Privacy::Masked] {
-        let (copies, presses) = run_twice(7, privacy, &steps);
-        assert!(copies > 380, "{copies}");
+        let seen = run_twice(7, privacy, &steps);
+        assert!(seen.copies > 380, "{}", seen.copies);
         // A key every 160 ms for three seconds begins and ends, through 3 % loss.
-        assert!(presses > 10, "{presses}");
+        assert!(seen.presses > 10, "{}", seen.presses);
+        // Four tracks of three seconds.
+        assert!(seen.taped > 480, "{}", seen.taped);
     }
 }
 

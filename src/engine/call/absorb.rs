@@ -6,6 +6,7 @@
 //! both calls count it from one epoch.
 
 use super::*;
+use crate::engine::record::RECORDERS_MAX;
 use crate::engine::voice::BRIDGES_MAX;
 
 /// Why a call cannot take another one in; both are as they were.
@@ -18,6 +19,9 @@ pub enum AbsorbError {
     /// The two would have more than [`BRIDGES_MAX`] bridges.
     #[error("a call holds at most {BRIDGES_MAX} bridges")]
     TooManyBridges,
+    /// The two would have more than [`RECORDERS_MAX`] recordings, or two of one name.
+    #[error("a call has at most {RECORDERS_MAX} recordings, each with its own name")]
+    TooManyRecorders,
     /// Legs would be numbered beyond what a [`LegIx`] holds.
     #[error("a call holds at most 65536 legs")]
     TooManyLegs,
@@ -63,6 +67,8 @@ impl Call {
             }
             self.bridges.push(bridge);
         }
+        self.recordings.absorb(&mut other.recordings, first.0);
+        self.drop_abandoned(self.now);
         let log = std::mem::replace(&mut other.log, EventLog::new());
         self.log.absorb(log, first.0, bridges);
         self.end_gathers(self.now, usize::from(first.0), GatherEnd::Cancelled);
@@ -87,6 +93,8 @@ impl Call {
             Err(AbsorbError::TooManyStreams)
         } else if self.bridges.len() + other.bridges.len() > BRIDGES_MAX {
             Err(AbsorbError::TooManyBridges)
+        } else if !self.recordings.has_room_for(&other.recordings) {
+            Err(AbsorbError::TooManyRecorders)
         } else if highest.is_some_and(|leg| leg.checked_add(legs).is_none()) {
             Err(AbsorbError::TooManyLegs)
         } else if StreamIx(place) != first {

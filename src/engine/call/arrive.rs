@@ -1,5 +1,7 @@
 //! RTP that arrives: judged, counted, renumbered for its listener.
 
+use std::ops::Range;
+
 use super::fork::{hold, observe};
 use super::voice::compand;
 use super::*;
@@ -66,6 +68,9 @@ impl Call {
         }
         let flags = self.streams[usize::from(ix.0)].flags;
         let masked = kind.event && flags.masks && self.mask_event(now, ix, &mut packet);
+        if flags.said_taped {
+            self.record_said(now, ix, continuity, kind.event, &packet);
+        }
         if flags.tapped {
             self.copy_to_listeners(now, ix, continuity, masked, &mut packet);
         }
@@ -83,7 +88,14 @@ impl Call {
             }
         };
         match routed {
-            Ok(Routed::Send(departure)) => self.forward(packet, departure),
+            Ok(Routed::Send(departure)) => {
+                let to = departure.to;
+                let (verdict, sent) = self.forward(packet, departure);
+                if self.streams[usize::from(to.0)].flags.sent_taped {
+                    self.record_forwarded(now, to, kind.event, &bytes[sent]);
+                }
+                verdict
+            }
             Ok(Routed::Taken) => Verdict::Taken,
             Err(reason) => self.withhold(ix, continuity, header.ssrc, header.seq, reason),
         }
@@ -294,14 +306,14 @@ impl Call {
     }
 
     #[inline]
-    fn forward(&mut self, packet: RtpPacket<'_>, routed: Departure) -> Verdict {
+    fn forward(&mut self, packet: RtpPacket<'_>, routed: Departure) -> (Verdict, Range<usize>) {
         let len = packet.len();
         let payload_len = packet.header().payload_len();
         let start = if routed.strip { packet.strip() } else { 0 };
         let sink = &mut self.streams[usize::from(routed.to.0)];
         sink.egress.sent(payload_len);
         count(&mut sink.rtp_out, len - start);
-        forward(routed.port, routed.target, start, len)
+        (forward(routed.port, routed.target, start, len), start..len)
     }
 
     /// An accepted packet that is not sent: counted, and its number taken out of the sequence.

@@ -10,6 +10,7 @@ impl Call {
     /// [`ChangeError`]; the call is then as it was.
     pub fn apply(&mut self, now: Instant, change: Change) -> Result<(), ChangeError> {
         let now = self.tick(now);
+        self.drop_abandoned(now);
         match change {
             Change::AddStream(config) => self.add_stream(now, config)?,
             Change::Remote(ix, remote) => self.set_remote(now, ix, remote)?,
@@ -61,9 +62,17 @@ impl Call {
             Change::Gather(config) => self.gather(now, *config)?,
             Change::StopGather { stream, id } => self.stop_gather(now, stream, id)?,
             Change::TypeAhead(ix, keeps) => self.set_type_ahead(now, ix, keeps)?,
-            Change::Record { recorder, .. }
-            | Change::RecordTrack { recorder, .. }
-            | Change::StopRecord(recorder) => return Err(ChangeError::UnknownRecorder(recorder)),
+            Change::Record {
+                recorder,
+                tape,
+                finish,
+            } => self.record(recorder, tape, finish)?,
+            Change::RecordTrack {
+                recorder,
+                track,
+                from,
+            } => self.record_track(now, recorder, track, from)?,
+            Change::StopRecord(recorder) => self.stop_record(now, recorder)?,
             Change::Close(ix) => self.close(now, ix)?,
             Change::Timers(timers) => self.config.timers = timers,
         }
@@ -157,6 +166,7 @@ impl Call {
         flags.pin_wanted = false;
         flags.report_due = false;
         let to = self.streams[usize::from(ix.0)].to;
+        self.unrecord(now, ix);
         self.dismiss(ix);
         for listener in 0..self.streams.len() {
             // Whoever heard it must not wait for it to fall silent.

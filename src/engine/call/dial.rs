@@ -222,6 +222,10 @@ impl Call {
                 Outbox::packet_len(packet.payload.len()),
             );
             self.outbox.push(port, to, pt, &numbers, &packet.payload);
+            if stream.flags.sent_taped {
+                let (recorded, sent) = (stream.recorded.as_deref(), self.outbox.latest());
+                self.recordings.sent(now, recorded, true, sent);
+            }
         }
         self.settle_keys(now, ix);
     }

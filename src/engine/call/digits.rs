@@ -162,6 +162,7 @@ impl Call {
         self.log.push(now, ix, EventKind::DigitBegan(press));
         self.gather_key_down(now, ix, &press);
         self.mask_key_down(now, ix, &press);
+        self.record_key_down(now, ix, &press);
         self.outputs = true;
     }
 
@@ -170,6 +171,7 @@ impl Call {
         self.log.push(now, ix, EventKind::DigitEnded(press));
         self.gather_key_up(now, ix, &press);
         self.mask_key_up(now, ix, &press);
+        self.record_key_up(now, ix, &press);
         self.outputs = true;
     }
 }

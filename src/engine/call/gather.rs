@@ -147,15 +147,18 @@ impl Call {
     }
 
     /// Listens for what anybody wants to hear of a party's keys: a gathering, all there is; a mask
-    /// with triggers, what it masks.
+    /// with triggers, what it masks; a recording, telephone-events, and all where a key ends it. A
+    /// mask with triggers is to see no more keys than without the recording, though.
     pub(super) fn hear_keys(&mut self, now: Micros, ix: StreamIx) -> Result<(), ChangeError> {
-        let stream = self.open_stream(ix)?;
+        self.open_stream(ix)?;
+        let stream = &self.streams[usize::from(ix.0)];
+        let (recorded, ends) = self.recorded_keys(stream);
         let gathering = stream.gather.as_ref();
         let gathers = gathering.is_some_and(|it| it.collector.wants_keys(now));
         let masked = stream.mask.as_ref().filter(|masked| masked.wants_keys());
         let wanted = stream.digits_asked.or(DigitsConfig {
-            telephone_events: gathers || masked.is_some(),
-            in_band: gathers || masked.is_some_and(|masked| masked.in_band),
+            telephone_events: gathers || recorded || masked.is_some(),
+            in_band: gathers || masked.map_or(ends, |masked| masked.in_band),
         });
         let wary = gathering.is_some_and(|it| it.collector.may_interrupt());
         self.set_digits(now, ix, Some(wanted))?;

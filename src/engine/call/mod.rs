@@ -34,6 +34,7 @@ mod mask;
 mod opaque;
 mod pair;
 mod play;
+mod record;
 mod rtcp;
 mod tap;
 mod timers;
@@ -43,6 +44,7 @@ pub use absorb::AbsorbError;
 pub(super) use convert::Repressing;
 pub use fork::HAND_BACK_US_MAX;
 pub(super) use gather::Gathering;
+pub(super) use record::Recorded;
 pub use voice::{CATCH_UP_FRAMES_MAX, RECODE_REST_US};
 
 /// Longest datagram that is relayed: a jumbo frame.
@@ -90,6 +92,7 @@ pub struct Call {
     random: fastrand::Rng,
     log: EventLog,
     bridges: Vec<Option<Box<Bridge>>>,
+    recordings: record::Recordings,
     outbox: Outbox,
     space: voice::Workspace,
     /// Samples before their rate is converted.
@@ -135,6 +138,7 @@ impl Call {
             config,
             log: EventLog::new(),
             bridges: Vec::new(),
+            recordings: record::Recordings::default(),
             outbox: Outbox::default(),
             space: voice::Workspace::default(),
             raw_pcm: Vec::new(),
@@ -282,10 +286,12 @@ impl Call {
         {
             self.end_all_digits(now);
             self.end_gathers(now, 0, GatherEnd::Gone);
+            self.end_all_recordings(now);
             self.ended = Some(reason);
             self.log.push(now, StreamIx(0), EventKind::Ended(reason));
             self.outputs = true;
         }
+        self.drop_met(now);
         if streams_are_due || self.streams_at <= now {
             self.schedule();
         } else {

@@ -233,6 +233,11 @@ impl Call {
             Some(len) => {
                 listener.egress.sent(payload_len);
                 count(&mut listener.rtp_out, len);
+                if listener.flags.sent_taped {
+                    let recorded = listener.recorded.as_deref();
+                    let sent = self.outbox.latest();
+                    self.recordings.sent(now, recorded, kind.event, sent);
+                }
             }
             None => listener.rtp_out.errors += 1,
         }

@@ -610,6 +610,10 @@ impl Call {
         stream.egress.sent(payload.len());
         count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
         self.outbox.push(port, to, mouth.pt, &numbers, payload);
+        if stream.flags.sent_taped {
+            let (recorded, sent) = (stream.recorded.as_deref(), self.outbox.latest());
+            self.recordings.sent(now, recorded, false, sent);
+        }
         mouth.players.sent();
     }
 
@@ -632,6 +636,10 @@ impl Call {
         stream.egress.sent(payload.len());
         count(&mut stream.rtp_out, Outbox::packet_len(payload.len()));
         self.outbox.push(port, to, pt, &numbers, payload);
+        if stream.flags.sent_taped {
+            let (recorded, sent) = (stream.recorded.as_deref(), self.outbox.latest());
+            self.recordings.sent(now, recorded, false, sent);
+        }
     }
 
     /// One frame of a bridge, which was due at `due`: everybody is heard, then everybody hears.

@@ -87,6 +87,12 @@ impl Outbox {
         Some(end - start)
     }
 
+    /// The packet that was put in last.
+    pub(in crate::engine) fn latest(&self) -> &[u8] {
+        let latest = self.packets.last();
+        latest.map_or(&[], |packet| self.bytes(packet.range.clone()))
+    }
+
     /// Length of a packet with such a payload.
     pub(in crate::engine) fn packet_len(payload_len: usize) -> usize {
         HEADER_LEN + payload_len

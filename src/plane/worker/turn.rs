@@ -286,7 +286,10 @@ impl<D: Driver> Turn<D> {
             driver: &mut self.driver,
             reports: &mut self.owed,
         };
-        let report = entry.guarded(|call| call.report(now)).map(Box::new);
+        let report = entry.guarded(|call| {
+            call.end_recordings(now);
+            Box::new(call.report(now))
+        });
         let sockets = out.close(&mut entry, |_| true);
         let remains = Some(Remains {
             call: Some(entry.call),
