@@ -7,10 +7,10 @@ use crosspoint::engine::*;
 use crate::CALLS;
 use crate::engine_support::*;
 
-const EVENT_PT: u8 = 101;
+pub(crate) const EVENT_PT: u8 = 101;
 
 /// 20 ms of the key 5.
-fn tones(at: u32) -> [u8; 160] {
+pub(crate) fn tones(at: u32) -> [u8; 160] {
     let mut payload = [0; 160];
     let pcm: [i16; 160] = std::array::from_fn(|n| {
         let t = f64::from(at + n as u32) / 8_000.0 * std::f64::consts::TAU;
@@ -22,7 +22,7 @@ fn tones(at: u32) -> [u8; 160] {
 
 /// A presses a key every 200 ms, by tones and by events in turn, and loses and reorders packets;
 /// how many presses were told.
-fn press(world: &mut World, said: &[[u8; 160]; 5], first: u16, count: u16) -> usize {
+pub(crate) fn press(world: &mut World, said: &[[u8; 160]; 5], first: u16, count: u16) -> usize {
     let mut told = 0;
     let mut packet = [0; 172];
     for n in first..first + count {

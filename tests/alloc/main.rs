@@ -15,6 +15,7 @@ mod fork;
 mod gather;
 mod playing;
 mod playout;
+mod recording;
 mod tap;
 mod voice;
 

@@ -8,7 +8,7 @@ use crosspoint::engine::*;
 use crate::CALLS;
 use crate::engine_support::*;
 
-fn listened_to() -> World {
+pub(crate) fn listened_to() -> World {
     let mut world = World::two_party(Privacy::Transparent);
     let codec = CodecConfig::new;
     for (n, via) in [(2, Via::Relay), (3, Via::Relay), (4, Via::Decode)] {
@@ -46,7 +46,7 @@ fn listened_to() -> World {
 }
 
 /// A speaks for `count` frames; how many packets were made for listeners.
-fn speak(world: &mut World, first: u16, count: u16) -> usize {
+pub(crate) fn speak(world: &mut World, first: u16, count: u16) -> usize {
     let mut packet = [0x9a; 172];
     let mut made = 0;
     for n in first..first + count {

@@ -12,7 +12,7 @@ use crate::CALLS;
 use crate::engine_support::*;
 
 /// A linked pair whose packets are recoded, a bridge of five, and a leg that is played to.
-fn voices() -> World {
+pub(crate) fn voices() -> World {
     let mut world = World::two_party(Privacy::Masked);
     let codec = CodecConfig::new(CodecKind::Pcmu);
     let voice = Voice {
@@ -64,7 +64,7 @@ fn voices() -> World {
 }
 
 /// Everybody talks for `count` frames, with losses and jitter; frames that left.
-fn converse(world: &mut World, first: u16, count: u16) -> u64 {
+pub(crate) fn converse(world: &mut World, first: u16, count: u16) -> u64 {
     let mut random = fastrand::Rng::with_seed(7);
     let mut packet = [0; 172];
     let mut left = 0;
