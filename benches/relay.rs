@@ -113,6 +113,72 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Records what both parties of a call say.
+fn record(call: &mut Call, now: Instant) -> TapeReader {
+    let (writer, reader) = tape(2, now);
+    let recorder = RecorderId(1);
+    let begin = Change::Record {
+        recorder,
+        tape: Box::new(writer),
+        finish: Keys::NONE,
+    };
+    call.apply(now, begin).expect("the first");
+    for ix in [0, 1] {
+        let track = Change::RecordTrack {
+            recorder,
+            track: TrackIx(ix),
+            from: Some((StreamIx(ix.into()), Side::In)),
+        };
+        call.apply(now, track).expect("a stream of RTP");
+    }
+    reader
+}
+
+/// Packets of stream 0 through the whole call while both sides are recorded: what the worker pays
+/// for it, and apart from that what the reader does to take them off the tape.
+fn relay_recorded(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine");
+    group.throughput(Throughput::Elements(1));
+    let mut now = Instant::now();
+    let mut call = call(Privacy::Transparent, now);
+    let mut tape = record(&mut call, now);
+    let (mut seq, mut bytes) = (0u16, packet());
+    let mut pass = |call: &mut Call| {
+        seq = seq.wrapping_add(1);
+        now += Duration::from_millis(20);
+        bytes[..12].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 160, 1, 2, 3, 4]);
+        bytes[2..4].copy_from_slice(&seq.to_be_bytes());
+        let packet = black_box(&mut bytes);
+        call.handle_packet(now, StreamIx(0), Component::Rtp, home(0), packet)
+    };
+    let mut timed = |reads: bool, rounds: u64| {
+        let mut spent = Duration::ZERO;
+        for _ in 0..rounds {
+            let start = Instant::now();
+            for _ in 0..RECORDED_AT_ONCE {
+                black_box(pass(&mut call));
+            }
+            let written = start.elapsed();
+            while black_box(tape.next()).is_some() {}
+            spent += if reads {
+                start.elapsed() - written
+            } else {
+                written
+            };
+        }
+        spent / RECORDED_AT_ONCE
+    };
+    for (name, reads) in [("relay, recorded", false), ("reading a tape", true)] {
+        group.bench_function(name, |bench| {
+            bench.iter_custom(|rounds| timed(reads, rounds));
+        });
+    }
+    group.finish();
+}
+
+/// Packets between two looks at a tape.
+const RECORDED_AT_ONCE: u32 = 100;
+
 /// Packets of stream 0 through the whole call; `from` decides whether they are let in.
 fn relay(criterion: &mut Criterion, name: &str, privacy: Privacy, from: SocketAddr) {
     let mut group = criterion.benchmark_group("engine");
@@ -138,6 +204,7 @@ fn relay(criterion: &mut Criterion, name: &str, privacy: Privacy, from: SocketAd
 fn engine(criterion: &mut Criterion) {
     relay(criterion, "relay", Privacy::Transparent, home(0));
     relay(criterion, "relay, masked", Privacy::Masked, home(0));
+    relay_recorded(criterion);
     relay(
         criterion,
         "latch refuses",

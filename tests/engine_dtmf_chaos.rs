@@ -1,4 +1,4 @@
-//! Keys heard, pressed, hidden and gathered in any order, while parties are linked, bridged, held
+//! Keys heard, pressed, hidden, gathered and recorded in any order, while parties are linked, bridged, held
 //! and closed, and their packets are lost, late and hostile.
 #![allow(
     clippy::cast_possible_truncation,
@@ -19,6 +19,7 @@ use crosspoint::audio::g711;
 use crosspoint::audio::mix::Gain;
 use crosspoint::engine::*;
 use crosspoint::wire::event::{EventCode, TelephoneEvent};
+use crosspoint::wire::rtp::RtpPacket;
 use engine_support::*;
 use proptest::prelude::*;
 
@@ -55,6 +56,8 @@ struct Run {
     /// The next press of each party, and those that are down.
     next: [u32; PARTIES as usize],
     open: Vec<(u16, u32)>,
+    /// Recordings, with the time of the last packet that was read.
+    tapes: Vec<(TapeReader, Duration)>,
     log: Vec<String>,
 }
 
@@ -76,6 +79,7 @@ impl Run {
             gathered: HashMap::new(),
             next: [0; PARTIES as usize],
             open: Vec::new(),
+            tapes: Vec::new(),
             log: vec![format!("seed {seed}")],
         }
     }
@@ -159,10 +163,42 @@ impl Run {
         }))
     }
 
+    /// Of one of the latest recordings, which may be over, or never have been.
+    fn record(&mut self, ix: StreamIx) -> Change {
+        let newest = self.tapes.len() as u32;
+        let recorder = RecorderId(newest.saturating_sub(self.random.u32(..10)));
+        match self.random.u8(..16) {
+            0..5 => {
+                let tracks = self.random.usize(1..=TRACKS_MAX);
+                let (writer, reader) = tape(tracks, self.world.start);
+                self.tapes.push((reader, Duration::ZERO));
+                let finish = [Keys::NONE, Keys::ALL][self.random.usize(..2)];
+                tapes::begin(newest + 1, finish, writer)
+            }
+            5 => Change::StopRecord(recorder),
+            6 if newest > 0 => {
+                // Nobody reads it any more.
+                let gone = tape(1, self.world.start).1;
+                let place = self.random.usize(..self.tapes.len());
+                self.tapes[place].0 = gone;
+                Change::StopRecord(RecorderId(0))
+            }
+            _ => Change::RecordTrack {
+                recorder,
+                track: TrackIx(self.random.u8(..4)),
+                from: match self.random.u8(..9) {
+                    0 => None,
+                    1..3 => Some((ix, Side::Out)),
+                    _ => Some((ix, Side::In)),
+                },
+            },
+        }
+    }
+
     fn change(&mut self) -> Change {
         let (ix, other) = (self.party(), self.party());
         let on = self.random.bool();
-        match self.random.u8(..26) {
+        match self.random.u8(..32) {
             0..3 => Change::Digits(
                 ix,
                 Some(DigitsConfig {
@@ -216,6 +252,7 @@ impl Run {
                 Change::PayloadTypes(ix, types(via).into_iter().collect())
             }
             24 => Change::Voice(ix, voice([10, 20, 30, 60][self.random.usize(..4)])),
+            25..31 => self.record(ix),
             _ => match self.random.u8(..8) {
                 0 => Change::Close(ix),
                 1..4 => Change::Block(ix, on),
@@ -283,6 +320,9 @@ impl Run {
         }
         self.world.wait(20);
         self.look();
+        if self.random.u8(..8) == 0 {
+            self.look_at_tapes();
+        }
     }
 
     /// What was told: presses without gaps, each begun and ended once, gatherings ended once.
@@ -317,6 +357,21 @@ impl Run {
         }
     }
 
+    /// What is on tapes: times that do not go back, and of keys and silence nothing but headers.
+    fn look_at_tapes(&mut self) {
+        for (tape, latest) in &mut self.tapes {
+            while let Some(entry) = tape.next() {
+                if let Entry::Packet(taped) = entry {
+                    let payload = RtpPacket::parse(taped.rtp).map(|it| it.payload().len());
+                    let bare = taped.event || taped.silenced;
+                    let holds = payload.is_ok_and(|len| !bare || len == 0);
+                    assert!(holds && taped.at >= *latest, "{}", self.log.join("\n"));
+                    *latest = taped.at;
+                }
+            }
+        }
+    }
+
     /// Everybody leaves: whatever lasts has ended.
     fn finish(mut self) {
         for n in 0..PARTIES {
@@ -328,6 +383,7 @@ impl Run {
         self.world.drain();
         self.world.wait(1_000);
         self.look();
+        self.look_at_tapes();
         let log = self.log.join("\n");
         assert_eq!(self.open, [], "keys that never come up\n{log}");
         for id in 1..=self.asked {
