@@ -14,12 +14,12 @@ use super::codec::CodecError;
 #[cfg(feature = "opus")]
 mod libopus;
 #[cfg(feature = "opus")]
-pub use libopus::{Decoder, Encoder};
+pub use libopus::{Decoder, Encoder, MultistreamDecoder, MultistreamEncoder};
 
 #[cfg(not(feature = "opus"))]
 mod absent;
 #[cfg(not(feature = "opus"))]
-pub use absent::{Decoder, Encoder};
+pub use absent::{Decoder, Encoder, MultistreamDecoder, MultistreamEncoder};
 
 /// RTP clock rate in Hz, whatever the audio (RFC 7587 section 4.1).
 pub const CLOCK_HZ: u32 = 48_000;

@@ -1,9 +1,13 @@
-//! The one file that calls libopus.
+//! The one place that calls libopus, with [`multistream`] for files.
 //!
 //! Whatever libopus answers becomes a [`CodecError`]. It allocates when an encoder or a decoder is
 //! made and not after.
 
+mod multistream;
+
 use opus2::{Application, Bandwidth, Bitrate, Channels};
+
+pub use multistream::{MultistreamDecoder, MultistreamEncoder};
 
 use super::super::codec::CodecError;
 use super::{
