@@ -11,12 +11,15 @@ use crate::control::ng::request::Request;
 use crate::control::ng::{join_datagram, split_datagram};
 use crate::engine::playout::{PacketInfo, Playout, PlayoutConfig};
 use crate::engine::{EventEdge, EventPacket, EventReceiver, Micros};
+use crate::record::file::read::RecordingReader;
+use crate::record::file::repair::repair;
 use crate::wire::bencode::{self, Scanner};
 use crate::wire::ng::{self, Encoding};
 use crate::wire::rtcp::{Compound, ReportedMap, SenderMap};
 use crate::wire::rtp::{FIXED_HEADER_LEN, RtpHeader, RtpPacket};
 use crate::wire::sdp::{Description, Media, MediaRewrite, OriginPolicy, Rewrite, SdpError};
 use crate::wire::seq::{RtpTimestamp, SequenceNumber};
+use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Playout: operations of four octets and payloads, on a jitter buffer with PCMU, Opus and comfort
@@ -347,6 +350,52 @@ fn decoded(bytes: &[u8]) {
         assert_eq!(converted.samples().len(), 2 * clip.samples().len());
     }
 }
+
+/// A file that a recorder left: what was repaired is whole, no longer than it was but for a pad,
+/// and is read to its end. Also with the checksum of every Ogg page made right.
+pub fn recording(data: &[u8]) {
+    repaired(data);
+    let right = clip::with_ogg_checksums(data);
+    if right != data {
+        repaired(&right);
+    }
+}
+
+fn repaired(data: &[u8]) {
+    read(data);
+    let mut file = Cursor::new(data.to_vec());
+    let Ok(first) = repair(&mut file) else {
+        assert!(file.into_inner() == data, "what cannot be repaired stays");
+        return;
+    };
+    let bytes = file.get_ref().clone();
+    assert_eq!(bytes.len() as u64, first.bytes);
+    assert!(bytes.len() <= data.len() + 1);
+    let again = repair(&mut file).expect("what was repaired can be repaired");
+    assert!(!again.changed && again.frames == first.frames);
+    assert!(file.into_inner() == bytes);
+    read(&bytes);
+}
+
+/// Reads a recording, and no more than a minute of what is said to be missing in it.
+fn read(bytes: &[u8]) {
+    let Ok(mut reader) = RecordingReader::open(Cursor::new(bytes)) else {
+        return;
+    };
+    let info = reader.info();
+    let channels = usize::from(info.channels);
+    let (mut frames, mut out) = (0, vec![0; 9_600 * channels]);
+    while frames < 60 * u64::from(info.rate_hz) {
+        let count = reader.read(&mut out).expect("bytes in memory");
+        if count == 0 {
+            break;
+        }
+        assert!(count.is_multiple_of(channels));
+        frames += (count / channels) as u64;
+    }
+    assert!(frames <= info.frames);
+}
+
 /// Calls of an Opus decoder in any order with any payloads: what `samples` says is what `decode`
 /// returns, and nothing is written beyond it. Then the octets as parameters of SDP.
 ///

@@ -15,6 +15,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("ogg_opus", fuzzing::ogg_opus),
     ("opus_payload", fuzzing::opus_payload),
     ("playout", fuzzing::playout),
+    ("recording", fuzzing::recording),
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),

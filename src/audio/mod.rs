@@ -10,6 +10,7 @@ pub mod g722;
 pub mod l16;
 pub mod level;
 pub mod mix;
+pub(crate) mod ogg;
 pub mod opus;
 pub mod progress;
 pub mod resample;

@@ -11,13 +11,14 @@ mod convert;
 mod mp3;
 #[cfg(feature = "opus")]
 mod ogg;
-mod wav;
+pub(crate) mod wav;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::g711::{alaw_to_linear, ulaw_to_linear};
+use super::ogg as page;
 
 /// Largest file or download that is decoded, in bytes: twelve minutes of 44.1 kHz stereo WAV.
 pub const INPUT_BYTES_MAX: usize = 128 << 20;
@@ -32,9 +33,6 @@ pub const CLIP_RATE_MIN_HZ: u32 = 4000;
 pub const CLIP_RATE_MAX_HZ: u32 = 192_000;
 /// Most channels of a file; they are mixed down to one.
 pub const CLIP_CHANNELS_MAX: usize = 32;
-
-/// First bytes of every Ogg page.
-const OGG_CAPTURE: &[u8] = b"OggS";
 
 /// Mono 16-bit PCM with its sampling rate. Immutable; cloning shares the samples.
 #[derive(Clone, PartialEq, Eq)]
@@ -278,11 +276,10 @@ impl fmt::Display for Container {
 }
 
 /// The same bytes with the checksum of every Ogg page made right, for tests.
-#[cfg(feature = "opus")]
 #[doc(hidden)]
 #[must_use]
 pub fn with_ogg_checksums(bytes: &[u8]) -> Vec<u8> {
-    ogg::with_checksums(bytes)
+    page::with_checksums(bytes)
 }
 
 /// What a file is, by its first bytes; looks at 16 KiB at most.
@@ -290,7 +287,7 @@ pub fn with_ogg_checksums(bytes: &[u8]) -> Vec<u8> {
 pub fn sniff(bytes: &[u8]) -> Option<Container> {
     if wav::is_wav(bytes) {
         Some(Container::Wav)
-    } else if bytes.starts_with(OGG_CAPTURE) {
+    } else if bytes.starts_with(page::CAPTURE) {
         Some(Container::Ogg)
     } else if mp3::is_mp3(bytes) {
         Some(Container::Mp3)

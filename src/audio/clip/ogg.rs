@@ -1,16 +1,12 @@
 //! Ogg Opus: RFC 3533 pages, RFC 6716 packets, as RFC 7845 puts them together.
 //!
-//! The page reader is our own: with the whole file in memory it is a page of code, copies
-//! nothing, and its work is bounded for any input. Pages whose checksum is wrong are left out.
-//!
-//! ```text
-//! 0      4       5     6                 14      18        22   26        27
-//! "OggS" version flags granule position  serial  sequence  CRC  segments  lacing values … body
-//! ```
+//! With the whole file in memory, reading copies nothing, and its work is bounded for any input.
+//! Pages whose checksum is wrong are left out.
 
 use opus2::{Channels, Decoder};
 
-use super::{Clip, ClipError, Collector, Container, OGG_CAPTURE as CAPTURE};
+use super::{Clip, ClipError, Collector, Container};
+use crate::audio::ogg::{CAPTURE, FLAG_CONTINUED, FLAG_FIRST, FLAG_LAST, HEADER_LEN, Page};
 
 /// Most places that look like a page and are none, or are damaged, in one file: each may cost the
 /// checksum of 65 kB.
@@ -19,11 +15,6 @@ pub(super) const OGG_BAD_PAGES_MAX: usize = 1024;
 pub(super) const OGG_LINKS_MAX: usize = 256;
 /// Longest packet, RFC 7845 §6: 61 440 octets.
 pub(super) const OPUS_PACKET_MAX: usize = 61_440;
-
-const HEADER_LEN: usize = 27;
-const FLAG_CONTINUED: u8 = 1;
-const FLAG_FIRST: u8 = 2;
-const FLAG_LAST: u8 = 4;
 
 /// Rate of granule positions and pre-skip, RFC 7845 §4, at which everything is decoded: what it
 /// was recorded at does not matter to Opus.
@@ -73,71 +64,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Clip, ClipError> {
     collector.finish(Container::Ogg)
 }
 
-/// A page whose checksum is right.
-struct Page<'a> {
-    flags: u8,
-    granule: i64,
-    serial: u32,
-    sequence: u32,
-    lacing: &'a [u8],
-    body: &'a [u8],
-}
-
-impl<'a> Page<'a> {
-    /// The page at the beginning of `bytes`, and its length.
-    fn parse(bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let page = &bytes[..page_len(bytes)?];
-        let header = page.first_chunk::<HEADER_LEN>()?;
-        if checksum(page) != u32_at(header, 22) {
-            return None;
-        }
-        let (lacing, body) = page[HEADER_LEN..].split_at(usize::from(header[26]));
-        let (low, high) = (u32_at(header, 6), u32_at(header, 10));
-        let page_read = Self {
-            flags: header[5],
-            granule: (u64::from(high) << 32 | u64::from(low)).cast_signed(),
-            serial: u32_at(header, 14),
-            sequence: u32_at(header, 18),
-            lacing,
-            body,
-        };
-        Some((page_read, page.len()))
-    }
-
-    fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-}
-
-/// The length of the page at the beginning of `bytes`, if all of it is there.
-fn page_len(bytes: &[u8]) -> Option<usize> {
-    let header = bytes.first_chunk::<HEADER_LEN>()?;
-    if !header.starts_with(CAPTURE) || header[4] != 0 {
-        return None;
-    }
-    let body_at = HEADER_LEN + usize::from(header[26]);
-    let lacing = bytes.get(HEADER_LEN..body_at)?;
-    let len = body_at + lacing.iter().map(|len| usize::from(*len)).sum::<usize>();
-    (len <= bytes.len()).then_some(len)
-}
-
-/// Makes the checksum of every page right.
-pub(super) fn with_checksums(bytes: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let Some(len) = page_len(&bytes[at..]) else {
-            at += 1;
-            continue;
-        };
-        let page = &mut bytes[at..][..len];
-        let crc = checksum(page).to_le_bytes();
-        page[22..26].copy_from_slice(&crc);
-        at += len;
-    }
-    bytes
-}
-
 /// Walks the pages, over what is none.
 struct Pages<'a> {
     rest: &'a [u8],
@@ -171,41 +97,6 @@ impl<'a> Iterator for Pages<'a> {
             self.rest = &self.rest[CAPTURE.len()..];
         }
     }
-}
-
-/// RFC 3533 §6 field 8: no reflection, nothing inverted, the field itself as zero.
-fn checksum(page: &[u8]) -> u32 {
-    let step = |crc: u32, byte: u8| {
-        let [high, ..] = crc.to_be_bytes();
-        crc << 8 ^ CRC_TABLE[usize::from(high ^ byte)]
-    };
-    let crc = page[..22].iter().fold(0, |crc, byte| step(crc, *byte));
-    let crc = (0..4).fold(crc, |crc, _| step(crc, 0));
-    page[26..].iter().fold(crc, |crc, byte| step(crc, *byte))
-}
-
-static CRC_TABLE: [u32; 256] = {
-    let mut table = [0u32; 256];
-    let mut n = 0u32;
-    while n < 256 {
-        let mut crc = n << 24;
-        let mut bit = 0;
-        while bit < 8 {
-            let carry = crc & 0x8000_0000 != 0;
-            crc <<= 1;
-            if carry {
-                crc ^= 0x04c1_1db7;
-            }
-            bit += 1;
-        }
-        table[n as usize] = crc;
-        n += 1;
-    }
-    table
-};
-
-fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
-    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// What an identification header says that matters here.
@@ -387,6 +278,7 @@ impl Link {
 )]
 mod tests {
     use super::*;
+    use crate::audio::ogg::seal;
     use opus2::{Application, Encoder};
 
     /// 0.3 s of 440 Hz, stereo; see testdata/clips.
@@ -419,8 +311,7 @@ mod tests {
         page.push(lacing.len() as u8);
         page.extend(lacing);
         page.extend(body);
-        let crc = checksum(&page).to_le_bytes();
-        page[22..26].copy_from_slice(&crc);
+        seal(&mut page);
         page
     }
 

@@ -12,34 +12,51 @@ use crate::audio::g711::{alaw_to_linear, ulaw_to_linear};
 pub(super) const WAV_CHUNKS_MAX: usize = 1024;
 
 /// `RIFF`, its size and `WAVE`.
-const HEADER_LEN: usize = 12;
+pub(crate) const HEADER_LEN: usize = 12;
 /// `PCMWAVEFORMAT`, the shortest `fmt ` chunk.
 const FORMAT_LEN: usize = 16;
 /// What a size says that is not known, or is in `ds64`.
-const UNKNOWN_SIZE: u32 = u32::MAX;
+pub(crate) const UNKNOWN_SIZE: u32 = u32::MAX;
 
-const TAG_PCM: u16 = 0x0001;
+pub(crate) const TAG_PCM: u16 = 0x0001;
 const TAG_FLOAT: u16 = 0x0003;
-const TAG_ALAW: u16 = 0x0006;
-const TAG_ULAW: u16 = 0x0007;
+pub(crate) const TAG_ALAW: u16 = 0x0006;
+pub(crate) const TAG_ULAW: u16 = 0x0007;
 const TAG_MPEG: u16 = 0x0050;
 const TAG_MP3: u16 = 0x0055;
-const TAG_EXTENSIBLE: u16 = 0xfffe;
+pub(crate) const TAG_EXTENSIBLE: u16 = 0xfffe;
 /// The GUID of a sub-format is its tag followed by this.
-const SUB_FORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
+pub(crate) const SUB_FORMAT_TAIL: [u8; 14] =
+    [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 
 /// `fmt `, checked for nothing but its length.
 #[derive(Clone, Copy)]
-struct Format {
-    tag: u16,
-    channels: u16,
-    rate_hz: u32,
+pub(crate) struct Format {
+    /// `TAG_…`, of the sub-format in an extensible header.
+    pub(crate) tag: u16,
+    /// As the file says.
+    pub(crate) channels: u16,
+    /// As the file says.
+    pub(crate) rate_hz: u32,
     block_align: u16,
     bits: u16,
 }
 
+/// What stands before the audio.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    /// How the audio is written.
+    pub(crate) format: Format,
+    /// Where the audio begins.
+    pub(crate) data_at: usize,
+    /// Octets of audio, if the file says it; the file may be shorter.
+    pub(crate) data_len: Option<u64>,
+    /// Where the `fact` chunk has its sample count.
+    pub(crate) fact_at: Option<usize>,
+}
+
 /// Whether these bytes begin as a WAV file does.
-pub(super) fn is_wav(bytes: &[u8]) -> bool {
+pub(crate) fn is_wav(bytes: &[u8]) -> bool {
     let id = bytes.get(..4).unwrap_or_default();
     let known = [&b"RIFF"[..], b"RF64", b"BW64"].contains(&id);
     known && bytes.get(8..HEADER_LEN) == Some(b"WAVE")
@@ -57,48 +74,62 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Clip, ClipError> {
     Ok(clip)
 }
 
-/// Walks the chunks up to the audio.
+/// The audio, as far as it is there.
 fn find_audio(bytes: &[u8]) -> Result<(Format, &[u8]), ClipError> {
-    let riff_size = u32_at(bytes, 4).unwrap_or(0);
-    let unfinished = riff_size == 0 || riff_size == UNKNOWN_SIZE;
-    let mut format = None;
-    let mut long_size = None;
-    let mut at = HEADER_LEN;
-    for _ in 0..WAV_CHUNKS_MAX {
-        let Some((id, size)) = chunk_header(bytes, at) else {
-            let what = if format.is_some() {
-                "the chunks before the audio"
-            } else {
-                "the chunks before the format"
-            };
-            return Err(truncated(what, bytes.len()));
-        };
-        let body = at + 8;
-        let rest = &bytes[body..];
-        match &id {
-            b"data" => {
-                let format = format.ok_or_else(|| malformed("audio before its format", at))?;
-                let known = match size {
-                    UNKNOWN_SIZE => long_size,
-                    0 if unfinished => None,
-                    size => usize::try_from(size).ok(),
+    let head = Head::parse(bytes)?;
+    let rest = &bytes[head.data_at..];
+    let known = head.data_len.and_then(|len| usize::try_from(len).ok());
+    let len = known.unwrap_or(rest.len()).min(rest.len());
+    Ok((head.format, &rest[..len]))
+}
+
+impl Head {
+    /// Walks the chunks up to the audio; `bytes` may end there.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ClipError> {
+        let riff_size = u32_at(bytes, 4).unwrap_or(0);
+        let unfinished = riff_size == 0 || riff_size == UNKNOWN_SIZE;
+        let (mut format, mut long_size, mut fact_at) = (None, None, None);
+        let mut at = HEADER_LEN;
+        for _ in 0..WAV_CHUNKS_MAX {
+            let Some((id, size)) = chunk_header(bytes, at) else {
+                let what = if format.is_some() {
+                    "the chunks before the audio"
+                } else {
+                    "the chunks before the format"
                 };
-                let len = known.unwrap_or(rest.len()).min(rest.len());
-                return Ok((format, &rest[..len]));
+                return Err(truncated(what, bytes.len()));
+            };
+            let body = at + 8;
+            let rest = &bytes[body..];
+            match &id {
+                b"data" => {
+                    let data_len = match size {
+                        UNKNOWN_SIZE => long_size,
+                        0 if unfinished => None,
+                        size => Some(u64::from(size)),
+                    };
+                    return Ok(Self {
+                        format: format.ok_or_else(|| malformed("audio before its format", at))?,
+                        data_at: body,
+                        data_len,
+                        fact_at,
+                    });
+                }
+                b"fmt " => {
+                    let len = usize::try_from(size).unwrap_or(usize::MAX).min(rest.len());
+                    format = Some(Format::parse(&rest[..len], body)?);
+                }
+                // riffSize, dataSize, sampleCount: 64 bits each.
+                b"ds64" => long_size = u64_at(rest, 8),
+                b"fact" if size >= 4 => fact_at = Some(body),
+                _ => {}
             }
-            b"fmt " => {
-                let len = usize::try_from(size).unwrap_or(usize::MAX).min(rest.len());
-                format = Some(Format::parse(&rest[..len], body)?);
-            }
-            // riffSize, dataSize, sampleCount: 64 bits each.
-            b"ds64" => long_size = u64_at(rest, 8).and_then(|size| usize::try_from(size).ok()),
-            _ => {}
+            // Chunks begin at even offsets.
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            at = body.saturating_add(size).saturating_add(size & 1);
         }
-        // Chunks begin at even offsets.
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        at = body.saturating_add(size).saturating_add(size & 1);
+        Err(malformed("more than 1024 chunks before the audio", at))
     }
-    Err(malformed("more than 1024 chunks before the audio", at))
 }
 
 impl Format {
@@ -128,7 +159,7 @@ impl Format {
     }
 
     /// Bytes of one sample. 20 bits may be kept in three bytes or in four: the block says it.
-    fn sample_bytes(self) -> usize {
+    pub(crate) fn sample_bytes(self) -> usize {
         let by_bits = usize::from(self.bits).div_ceil(8);
         let (block, channels) = (usize::from(self.block_align), usize::from(self.channels));
         match block.checked_div(channels) {
