@@ -15,8 +15,8 @@ packages() {
         demo) echo sox asterisk-core-sounds-en-wav ;;
         # The peer, and the tools that keep both switches on one CPU.
         bench) echo rtpengine-daemon util-linux ;;
-        # A SIP proxy and a SIP load tester.
-        interop) echo kamailio sip-tester ;;
+        # A SIP proxy, a SIP load tester, and players of recordings.
+        interop) echo kamailio sip-tester ffmpeg sox opus-tools ;;
         # Speech in five languages (CC BY-SA 3.0), narrow and wide band, a compiler for PESQ, and
         # Python to run it.
         quality)
@@ -63,6 +63,7 @@ installed() {
         libopus-dev) pkg-config --exists opus 2>/dev/null ;;
         rtpengine-daemon) command -v rtpengine >/dev/null ;;
         sip-tester) command -v sipp >/dev/null ;;
+        opus-tools) command -v opusinfo >/dev/null ;;
         util-linux) command -v taskset >/dev/null && command -v chrt >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
