@@ -7,5 +7,7 @@
 pub mod config;
 pub mod event;
 pub mod file;
+pub mod journal;
+pub mod sidecar;
 pub mod span;
 pub mod track;
