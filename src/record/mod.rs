@@ -5,9 +5,11 @@
 //! what does not fit is said to be lost.
 
 pub mod config;
+pub mod disk;
 pub mod event;
 pub mod file;
 pub mod journal;
+pub mod session;
 pub mod sidecar;
 pub mod span;
 pub mod track;

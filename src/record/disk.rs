@@ -1,0 +1,245 @@
+//! Writer threads: the only ones that wait for a disk.
+//!
+//! Each recording has a bounded buffer ([`Item`]) that its session fills and a writer empties, one
+//! at a time, so that octets, header and journal keep their order. Writers take whatever recording
+//! has something to write; one that the disk holds up holds up that recording alone. As a dead
+//! disk would hold up all writers one by one, at most [`WRITERS_PER_DISK`] wait for the same disk,
+//! and further writers are started when all wait, up to [`WRITERS_MAX`].
+//!
+//! What fails is tried again a second later from the same place: a full disk that has room again
+//! goes on where it stopped.
+
+mod close;
+mod counters;
+mod item;
+pub mod storage;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(super) use close::complete;
+pub use counters::RecordCounters;
+pub(super) use counters::add;
+pub(super) use item::{Closing, Item, Reporter};
+
+use self::item::Next;
+use self::storage::Storage;
+
+/// A buffer takes so much of its recording's sound, as far as [`PENDING_BYTES_MAX`] allows: disks
+/// stall for ten seconds, and nothing is lost.
+pub const PENDING: Duration = Duration::from_secs(16);
+
+/// A buffer takes at least so many octets.
+pub const PENDING_BYTES_MIN: usize = 128 << 10;
+
+/// A buffer takes at most so many octets.
+pub const PENDING_BYTES_MAX: usize = 8 << 20;
+
+/// Octets of a journal that wait to be written; more are lost, and counted.
+pub const JOURNAL_PENDING_MAX: usize = 256 << 10;
+
+/// Most writer threads.
+pub const WRITERS_MAX: usize = 16;
+
+/// Most writers that wait for one disk, and most that open files.
+pub const WRITERS_PER_DISK: usize = 2;
+const OPENERS: usize = 8;
+
+/// What failed is tried again so much later.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// When what was written is to outlive a failure of power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// When the system thinks fit.
+    Never,
+    /// When a recording is complete.
+    #[default]
+    OnCompletion,
+    /// Every so often, and when a recording is complete.
+    Every(Duration),
+}
+
+/// What writers wait for: at most so many wait for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// A file is not open yet: nobody knows on which disk it is.
+    Open,
+    /// Writes to a disk.
+    Write(u64),
+    /// Reads a whole file of a disk again and gives it its name, which takes long.
+    Close(u64),
+}
+
+impl Lane {
+    fn most(self) -> usize {
+        match self {
+            Self::Open => OPENERS,
+            Self::Write(_) => WRITERS_PER_DISK,
+            Self::Close(_) => 1,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    ready: VecDeque<(Lane, Arc<Item>)>,
+    later: Vec<(Instant, Arc<Item>)>,
+    busy: Vec<Lane>,
+    writers: usize,
+    idle: usize,
+    over: bool,
+}
+
+impl Queue {
+    /// Index of the first one whose lane is free.
+    fn claimable(&self) -> Option<usize> {
+        let waiting = |lane| self.busy.iter().filter(|busy| **busy == lane).count();
+        let mut ready = self.ready.iter();
+        ready.position(|(lane, _)| waiting(*lane) < lane.most())
+    }
+
+    /// The first one whose lane is free.
+    fn claim(&mut self) -> Option<(Lane, Arc<Item>)> {
+        let (lane, item) = self.ready.remove(self.claimable()?)?;
+        self.busy.push(lane);
+        Some((lane, item))
+    }
+
+    /// Those whose time has come.
+    fn wake(&mut self, now: Instant) {
+        let due = self.later.extract_if(.., |(at, _)| *at <= now);
+        self.ready.extend(due.map(|(_, item)| (item.lane(), item)));
+    }
+}
+
+/// The writer threads of a recorder.
+#[derive(Debug)]
+pub(super) struct Writers {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) sync: SyncPolicy,
+    pub(super) counters: Arc<RecordCounters>,
+}
+
+impl Writers {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        sync: SyncPolicy,
+        counters: Arc<RecordCounters>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            storage,
+            sync,
+            counters,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// An item has something to write, and is in no queue.
+    fn push(self: &Arc<Self>, item: Arc<Item>) {
+        let mut queue = self.lock();
+        queue.ready.push_back((item.lane(), item));
+        self.call_writer(&mut queue);
+    }
+
+    /// Wakes a writer, or starts one more if all are busy, if one is of any use.
+    fn call_writer(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.claimable().is_none() {
+            return;
+        }
+        if queue.idle > 0 {
+            self.wake.notify_one();
+            return;
+        }
+        if queue.writers >= WRITERS_MAX {
+            return;
+        }
+        let writers = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("record-write".into());
+        if thread.spawn(move || writers.run()).is_ok() {
+            queue.writers += 1;
+        }
+    }
+
+    /// A writer's life.
+    fn run(self: Arc<Self>) {
+        while let Some((lane, item)) = self.next() {
+            let next = item.work(&self);
+            let mut queue = self.lock();
+            if let Some(at) = queue.busy.iter().position(|busy| *busy == lane) {
+                queue.busy.swap_remove(at);
+            }
+            match next {
+                Next::Idle => {}
+                Next::Again => queue.ready.push_back((item.lane(), item)),
+                Next::Retry => queue.later.push((Instant::now() + RETRY, item)),
+            }
+        }
+    }
+
+    fn next(self: &Arc<Self>) -> Option<(Lane, Arc<Item>)> {
+        let mut queue = self.lock();
+        loop {
+            let now = Instant::now();
+            queue.wake(now);
+            if let Some(claimed) = queue.claim() {
+                // What else there is must not wait for this one.
+                self.call_writer(&mut queue);
+                return Some(claimed);
+            }
+            if queue.over && queue.ready.is_empty() && queue.later.is_empty() {
+                queue.writers -= 1;
+                return None;
+            }
+            let first = queue.later.iter().map(|(at, _)| *at).min();
+            let wait = first.map_or(RETRY, |at| at.saturating_duration_since(now));
+            queue.idle += 1;
+            let waited = self.wake.wait_timeout(queue, wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.idle -= 1;
+        }
+    }
+
+    /// Writers end when nothing is left to write.
+    pub(super) fn end(&self) {
+        self.lock().over = true;
+        self.wake.notify_all();
+    }
+}
+
+/// Whether it is no use to try again.
+pub(super) fn is_final(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::AlreadyExists
+            | K::CrossesDevices
+            | K::InvalidData
+            | K::InvalidFilename
+            | K::InvalidInput
+            | K::IsADirectory
+            | K::NotADirectory
+            | K::NotFound
+            | K::PermissionDenied
+            | K::ReadOnlyFilesystem
+            | K::TooManyLinks
+            | K::Unsupported
+    )
+}
+
+/// A mutex whose owner panicked holds what it held: counters and buffers, all of them whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::broadcast::{self, Receiver};
+
+use super::storage::{Files, Paths, StoredFile};
+use super::*;
+use crate::record::config::{Format, Layout, PauseMode, RecordingConfig};
+use crate::record::event::{RecordingEvent, RecordingEventKind, StopReason};
+use crate::record::session::Output;
+use crate::record::sidecar::{Chain, Note, Sidecar, verify};
+
+/// A disk in trouble, over a real one. Trouble is with files whose name has this in it.
+#[derive(Debug)]
+struct Trouble {
+    name: &'static str,
+    stalls: AtomicBool,
+    stalled: AtomicUsize,
+    /// Octets that fit, in all.
+    room: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Troubled(Arc<Trouble>);
+
+#[derive(Debug)]
+struct TroubledFile {
+    file: Box<dyn StoredFile>,
+    trouble: Option<Arc<Trouble>>,
+    disk: u64,
+}
+
+impl Troubled {
+    fn new(name: &'static str) -> Self {
+        Self(Arc::new(Trouble {
+            name,
+            stalls: AtomicBool::new(false),
+            stalled: AtomicUsize::new(0),
+            room: AtomicU64::new(u64::MAX),
+        }))
+    }
+
+    fn stall(&self, stalls: bool) {
+        self.0.stalls.store(stalls, Ordering::SeqCst);
+    }
+
+    fn wait_stalled(&self, files: usize) {
+        wait("writers wait", || {
+            self.0.stalled.load(Ordering::SeqCst) >= files
+        });
+    }
+}
+
+impl Storage for Troubled {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        let file = Files.create(path)?;
+        let is_in_trouble = path.to_string_lossy().contains(self.0.name);
+        Ok(Box::new(TroubledFile {
+            disk: file.disk() + u64::from(is_in_trouble),
+            trouble: is_in_trouble.then(|| Arc::clone(&self.0)),
+            file,
+        }))
+    }
+
+    fn write(&self, path: &Path, text: &[u8], sync: bool) -> io::Result<()> {
+        Files.write(path, text, sync)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+        Files.open(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Files.link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Files.remove(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Files.exists(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Files.sync_dir(path)
+    }
+}
+
+impl StoredFile for TroubledFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let Some(trouble) = &self.trouble else {
+            return self.file.write_at(bytes, offset);
+        };
+        if trouble.stalls.load(Ordering::SeqCst) {
+            trouble.stalled.fetch_add(1, Ordering::SeqCst);
+            while trouble.stalls.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            trouble.stalled.fetch_sub(1, Ordering::SeqCst);
+        }
+        let room = trouble.room.load(Ordering::SeqCst);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        if fits == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // Never all of it.
+        let written = self.file.write_at(&bytes[..fits.min(1_001)], offset)?;
+        if room != u64::MAX {
+            trouble.room.fetch_sub(written as u64, Ordering::SeqCst);
+        }
+        Ok(written)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn disk(&self) -> u64 {
+        self.disk
+    }
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Writers on a disk, and their folder.
+struct Rig {
+    dir: PathBuf,
+    writers: Arc<Writers>,
+    events: broadcast::Sender<RecordingEvent>,
+    told: Receiver<RecordingEvent>,
+}
+
+impl Rig {
+    fn new(storage: impl Storage + 'static) -> Self {
+        let name = format!("crosspoint-disk-{:016x}", fastrand::u64(..));
+        let counters = Arc::new(RecordCounters::default());
+        let (events, told) = broadcast::channel(1_000);
+        Self {
+            dir: std::env::temp_dir().join(name),
+            writers: Writers::new(Arc::new(storage), SyncPolicy::default(), counters),
+            events,
+            told,
+        }
+    }
+
+    fn item(&self, path: &str, capacity: usize) -> Arc<Item> {
+        let reporter = Reporter {
+            events: self.events.clone(),
+            call_id: "call".into(),
+            path: path.into(),
+        };
+        add(&self.writers.counters.live, 1);
+        Item::new(Paths::new(self.dir.join(path)), reporter, capacity)
+    }
+
+    fn give(&self, item: &Arc<Item>, bytes: &[u8]) {
+        let output = Output {
+            bytes: bytes.to_vec(),
+            journal: b"line\n".to_vec(),
+            ..Output::default()
+        };
+        item.give(output, None, &self.writers);
+    }
+
+    fn close(&self, item: &Arc<Item>, closing: Closing) {
+        item.give(Output::default(), Some(closing), &self.writers);
+    }
+
+    fn next_event(&mut self) -> RecordingEventKind {
+        let mut event = None;
+        wait("an event", || {
+            event = self.told.try_recv().ok();
+            event.is_some()
+        });
+        event.expect("just seen").kind
+    }
+
+    fn part(&self, name: &str) -> Vec<u8> {
+        fs::read(self.dir.join(format!(".{name}.part"))).unwrap_or_default()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.dir).expect("the folder").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.writers.end();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The sidecar of a file without a header.
+fn sidecar(path: &str, file: &[u8]) -> Box<Sidecar> {
+    let config = RecordingConfig {
+        call_id: "call".into(),
+        path: path.into(),
+        format: Format::Wav,
+        rate_hz: 8_000,
+        layout: Layout::Mono,
+        tracks: Vec::new(),
+        pause: PauseMode::Silence,
+        length_max: None,
+        silence_max: None,
+        trim: false,
+        metadata: "".into(),
+    };
+    let mut sidecar = Sidecar::new(&config, "2026-01-01T00:00:00.000Z", 0);
+    let mut chain = Chain::new(0);
+    chain.push(file);
+    sidecar.segments.extend(chain.cut(1_000_000));
+    let reason = StopReason::Commanded;
+    let length_us = 1_000_000;
+    sidecar.note(Note::End { reason, length_us });
+    Box::new(sidecar)
+}
+
+#[test]
+fn what_is_given_is_written_and_gets_its_name() {
+    let mut rig = Rig::new(Files);
+    let item = rig.item("a.wav", 1_000_000);
+    rig.give(&item, b"0123");
+    assert!(matches!(
+        item.wait_open(Duration::from_secs(5)),
+        Some(Ok(()))
+    ));
+    assert_eq!(rig.next_event(), RecordingEventKind::Started);
+    rig.give(&item, b"4567");
+    wait("it is written", || rig.part("a.wav") == b"01234567");
+    assert_eq!(rig.names(), [".a.wav.journal", ".a.wav.part"]);
+    rig.close(&item, Closing::Keep(sidecar("a.wav", b"01234567")));
+    let RecordingEventKind::Completed { bytes, chain, .. } = rig.next_event() else {
+        panic!("not complete");
+    };
+    assert_eq!(bytes, 8);
+    assert!(item.is_over());
+    assert_eq!(rig.names(), ["a.wav", "a.wav.json"]);
+    let report = verify(&rig.dir.join("a.wav")).expect("readable");
+    assert!(report.is_verified(), "{:?}", report.problems);
+    assert_eq!(report.chain.expect("verified").to_string(), *chain);
+}
+
+#[test]
+fn what_is_discarded_leaves_nothing() {
+    let mut rig = Rig::new(Files);
+    let item = rig.item("a.wav", 1_000_000);
+    rig.give(&item, b"0123");
+    rig.close(&item, Closing::Discard);
+    assert_eq!(rig.next_event(), RecordingEventKind::Started);
+    assert_eq!(rig.next_event(), RecordingEventKind::Discarded);
+    assert_eq!(rig.names(), Vec::<String>::new());
+}
+
+#[test]
+fn no_file_is_written_over() {
+    let mut rig = Rig::new(Files);
+    fs::create_dir_all(&rig.dir).expect("a folder");
+    for taken in ["a.wav", "a.wav.json"] {
+        let taken = rig.dir.join(taken);
+        fs::write(&taken, b"mine").expect("written");
+        let item = rig.item("a.wav", 1_000_000);
+        rig.give(&item, b"0123");
+        let error = item.wait_open(Duration::from_secs(5)).expect("at once");
+        assert_eq!(
+            error.expect_err("taken").kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        fs::remove_file(&taken).expect("it is there");
+        assert_eq!(rig.names(), Vec::<String>::new());
+    }
+    // It comes while the recording is in progress.
+    let item = rig.item("a.wav", 1_000_000);
+    rig.give(&item, b"0123");
+    assert_eq!(rig.next_event(), RecordingEventKind::Started);
+    fs::write(rig.dir.join("a.wav"), b"mine").expect("written");
+    rig.close(&item, Closing::Keep(sidecar("a.wav", b"0123")));
+    assert!(matches!(
+        rig.next_event(),
+        RecordingEventKind::Failed { .. }
+    ));
+    assert_eq!(fs::read(rig.dir.join("a.wav")).expect("it"), b"mine");
+    assert_eq!(rig.part("a.wav"), b"0123");
+}
+
+#[test]
+fn a_disk_that_does_not_hold_what_was_written_is_found_out() {
+    let mut rig = Rig::new(Files);
+    let item = rig.item("a.wav", 1_000_000);
+    rig.give(&item, b"0123");
+    rig.close(&item, Closing::Keep(sidecar("a.wav", b"0124")));
+    assert_eq!(rig.next_event(), RecordingEventKind::Started);
+    let RecordingEventKind::Failed { error } = rig.next_event() else {
+        panic!("not found out");
+    };
+    assert!(error.contains("bytes 0 to 4"), "{error}");
+    assert_eq!(rig.part("a.wav"), b"0123");
+}
+
+#[test]
+fn a_full_disk_goes_on_from_the_octet_where_it_stopped() {
+    let disk = Troubled::new("part");
+    let mut rig = Rig::new(disk.clone());
+    let item = rig.item("a.wav", 1_000_000);
+    let all: Vec<u8> = (0..50_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    disk.0.room.store(20_123, Ordering::SeqCst);
+    rig.give(&item, &all[..30_000]);
+    wait("it is full", || item.state().error.is_some());
+    assert_eq!(item.state().room, 1_000_000 - (30_000 - 20_123));
+    rig.give(&item, &all[30_000..]);
+    disk.0.room.store(u64::MAX, Ordering::SeqCst);
+    rig.close(&item, Closing::Keep(sidecar("a.wav", &all)));
+    assert_eq!(rig.next_event(), RecordingEventKind::Started);
+    assert!(matches!(
+        rig.next_event(),
+        RecordingEventKind::Completed { .. }
+    ));
+    assert!(fs::read(rig.dir.join("a.wav")).expect("it") == all);
+    assert!(rig.writers.counters.write_errors.load(Ordering::Relaxed) > 0);
+    assert_eq!(rig.writers.counters.bytes.load(Ordering::Relaxed), 50_000);
+}
+
+/// More recordings on the dead disk than there are writers.
+#[test]
+fn a_dead_disk_stops_no_recording_on_another() {
+    let disk = Troubled::new("dead");
+    let mut rig = Rig::new(disk.clone());
+    let all: Vec<_> = (0..2 * WRITERS_MAX)
+        .map(|ix| rig.item(&format!("dead-{ix}.wav"), 1_000_000))
+        .collect();
+    for item in &all {
+        rig.give(item, b"0");
+        assert!(matches!(
+            item.wait_open(Duration::from_secs(5)),
+            Some(Ok(()))
+        ));
+    }
+    disk.stall(true);
+    all.iter().for_each(|item| rig.give(item, b"1"));
+    disk.wait_stalled(WRITERS_PER_DISK);
+    for ix in 0..20 {
+        let name = format!("live-{ix}.wav");
+        let item = rig.item(&name, 1_000_000);
+        rig.give(&item, b"0123");
+        rig.close(&item, Closing::Keep(sidecar(&name, b"0123")));
+        wait("it is complete", || item.is_over());
+        assert!(rig.dir.join(&name).exists());
+    }
+    assert_eq!(disk.0.stalled.load(Ordering::SeqCst), WRITERS_PER_DISK);
+    disk.stall(false);
+    for item in &all {
+        rig.close(item, Closing::Discard);
+        wait("the dead one lives", || item.is_over());
+    }
+    while !matches!(rig.next_event(), RecordingEventKind::Discarded) {}
+}
+
+#[test]
+fn a_journal_that_does_not_fit_is_counted() {
+    let disk = Troubled::new("a.wav");
+    let rig = Rig::new(disk.clone());
+    let item = rig.item("a.wav", 1_000_000);
+    rig.give(&item, b"0");
+    wait("it is written", || rig.part("a.wav") == b"0");
+    disk.stall(true);
+    rig.give(&item, b"1");
+    disk.wait_stalled(1);
+    let lost = || rig.writers.counters.journal_lost.load(Ordering::Relaxed);
+    for (len, expected) in [(JOURNAL_PENDING_MAX, 0), (1, 1)] {
+        let output = Output {
+            journal: vec![b'\n'; len],
+            ..Output::default()
+        };
+        item.give(output, None, &rig.writers);
+        assert_eq!(lost(), expected);
+    }
+    disk.stall(false);
+}
+
+mod with_a_session;
