@@ -9,6 +9,7 @@ pub mod disk;
 pub mod event;
 pub mod file;
 pub mod journal;
+pub mod recorder;
 pub mod session;
 pub mod sidecar;
 pub mod span;

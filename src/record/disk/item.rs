@@ -152,13 +152,17 @@ impl Item {
             return;
         }
         buffer.bytes.extend_from_slice(&output.bytes);
-        buffer.patch = output.patch.or(buffer.patch.take());
+        if output.patch.is_some() {
+            buffer.patch = output.patch;
+        }
         if buffer.journal.len() + output.journal.len() <= JOURNAL_PENDING_MAX {
             buffer.journal.extend_from_slice(&output.journal);
         } else {
             add(&writers.counters.journal_lost, output.journal.len() as u64);
         }
-        buffer.closing = closing.or(buffer.closing.take());
+        if closing.is_some() {
+            buffer.closing = closing;
+        }
         let queued = std::mem::replace(&mut buffer.queued, true);
         drop(buffer);
         if !queued {
