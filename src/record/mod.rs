@@ -14,3 +14,4 @@ pub mod session;
 pub mod sidecar;
 pub mod span;
 pub mod track;
+pub mod vault;
