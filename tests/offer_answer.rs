@@ -14,8 +14,8 @@ use crosspoint::engine::{Companding, Payload, Privacy, Timers, Via};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
-    CodecPolicy, LegMedia, MediaGate, Negotiation, Options, Participants, Site, SiteConfig, Switch,
-    SwitchConfig, SwitchError, WorkerPort,
+    CodecPolicy, LegMedia, MediaGate, Negotiation, Options, Participants, RecordingDefaults, Site,
+    SiteConfig, Switch, SwitchConfig, SwitchError, WorkerPort,
 };
 use fastrand::Rng;
 use proptest::prelude::*;
@@ -57,6 +57,7 @@ fn house() -> &'static (Runtime, Arc<Switch>) {
             timers: Timers::default(),
             privacy: Privacy::Transparent,
             prompts: PromptsConfig::default(),
+            recording: RecordingDefaults::default(),
         };
         let switch = Switch::new(config, site, vec![WorkerPort::new(handle, reports)]);
         runtime.spawn(Arc::clone(&switch).pump(0));

@@ -10,8 +10,8 @@ use crosspoint::engine::{BRIDGES_MAX, EDGES_MAX, Privacy, Timers};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
-    BridgeEdge, BridgeMember, BridgeRequest, Negotiation, Options, Site, SiteConfig, Switch,
-    SwitchConfig, SwitchError, WorkerPort,
+    BridgeEdge, BridgeMember, BridgeRequest, Negotiation, Options, RecordingDefaults, Site,
+    SiteConfig, Switch, SwitchConfig, SwitchError, WorkerPort,
 };
 use support::ports::Ports;
 
@@ -51,6 +51,7 @@ impl Desk {
             timers: Timers::default(),
             privacy: Privacy::Transparent,
             prompts: PromptsConfig::default(),
+            recording: RecordingDefaults::default(),
         };
         let workers = vec![WorkerPort::new(handle, reports)];
         let switch = Switch::new(config, site.expect("loopback ports"), workers);

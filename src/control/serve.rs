@@ -110,6 +110,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
                 Privacy::Transparent
             },
             prompts: config.prompts.clone(),
+            recording: crate::switch::RecordingDefaults::default(),
         },
         site,
         workers,

@@ -107,11 +107,14 @@ impl Switch {
             }
         }
         changes.extend(draft.bridges.changes_to(&wanted));
-        if !changes.is_empty() {
-            self.submit_change(call, changes, Vec::new())?;
-        }
         draft.bridges = wanted;
+        let recordings = call.recordings.followed(&draft, &mut changes);
+        if !changes.is_empty() {
+            self.submit_change(call, changes, Vec::new())
+                .inspect_err(|_| call.recordings.tell_again())?;
+        }
         call.dialogue = draft;
+        call.recordings = recordings;
         call.note(Instant::now(), what, "", None);
         Ok(())
     }
@@ -151,6 +154,14 @@ impl Bridges {
     fn of(&self, stream: StreamIx) -> Option<&BridgeConfig> {
         let has = |config: &&BridgeConfig| config.members.iter().any(|m| m.stream == stream);
         self.slots.iter().flatten().map(|b| &b.config).find(has)
+    }
+
+    /// Streams of the members of the bridge of this name.
+    pub(super) fn members_of(&self, name: &str) -> impl Iterator<Item = StreamIx> {
+        let named = |bridged: &&Bridged| bridged.name.as_deref() == Some(name);
+        let bridged = self.slots.iter().flatten().find(named);
+        let members = bridged.into_iter().flat_map(|b| &b.config.members);
+        members.map(|member| member.stream)
     }
 
     /// Whether there is a bridge, or ever was one.

@@ -10,6 +10,7 @@ use super::dialing::PendingDigits;
 use super::dialogue::Dialogue;
 use super::gather::Gathers;
 use super::party::Party;
+use super::recording::Recordings;
 use crate::engine::{CallKey, StreamIx};
 use crate::plane::interface::PortLease;
 
@@ -50,6 +51,8 @@ pub struct CallState {
     pub gathers: Gathers,
     /// What is being pressed for whom.
     pub digits: PendingDigits,
+    /// What is recorded of it.
+    pub recordings: Recordings,
     /// What was ordered to be played or stopped, in order: the number of the latest order, and that
     /// of each stream.
     pub orders: (u64, HashMap<StreamIx, u64>),

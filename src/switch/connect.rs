@@ -6,8 +6,10 @@ use std::time::{Instant, SystemTime};
 use super::call::CallState;
 use super::lifecycle::locked;
 use super::negotiate::Plan;
+use super::recording::Recordings;
 use super::registry::SharedCall;
 use super::{Switch, SwitchError, negotiate};
+use crate::engine::RECORDERS_MAX;
 
 /// Which two parties to join.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,11 @@ impl Switch {
         let mut changes = draft.leave_bridges([from, to]);
         let joined = negotiate::connect(&mut draft, [from, to])?;
         changes.extend(joined.changes);
-        self.submit_change(call, changes, Vec::new())?;
+        let recordings = call.recordings.followed(&draft, &mut changes);
+        self.submit_change(call, changes, Vec::new())
+            .inspect_err(|_| call.recordings.tell_again())?;
         call.dialogue = draft;
+        call.recordings = recordings;
         Ok(note(call, c, joined.warnings))
     }
 
@@ -106,13 +111,24 @@ impl Switch {
         let mut plan = Plan::default();
         negotiate::listen(&mut draft, &mut plan, self.events.is_wanted());
         changes.extend(plan.changes);
+        let recordings = into.recordings.united(&from.recordings, by);
+        if recordings.len() > RECORDERS_MAX {
+            return Err(SwitchError::TooManyRecordings { max: RECORDERS_MAX });
+        }
+        let recordings = recordings.followed(&draft, &mut changes);
         let given = (from.worker, from.key);
         let name = self.registry.id_of(given.0, given.1);
         let name = name.ok_or(SwitchError::UnknownCall)?;
         let taken = (into.worker, into.key);
         self.registry
-            .hand_over(given, taken, (by.streams, by.parties), changes)?;
+            .hand_over(given, taken, (by.streams, by.parties), changes)
+            .inspect_err(|_| {
+                into.recordings.tell_again();
+                from.recordings.tell_again();
+            })?;
         into.dialogue = draft;
+        into.recordings = recordings;
+        from.recordings = Recordings::default();
         into.absorb(from, name, by);
         from.dead = true;
         for alias in &into.aliases {

@@ -201,6 +201,39 @@ pub enum SwitchError {
         /// `GATHERS_WAITING_MAX`.
         max: usize,
     },
+    /// No recorder was configured.
+    #[error("recording is switched off")]
+    RecordingOff,
+    /// Nothing of the call, or nothing of this name, is being recorded.
+    #[error("Call is not being recorded")]
+    NotRecording,
+    /// Nobody who was selected has audio that is read.
+    #[error("No media to record: plain RTP audio is needed")]
+    NothingToRecord,
+    /// The call has as many recordings as a call may have.
+    #[error("Too many recordings of one call (at most {max})")]
+    TooManyRecordings {
+        /// [`RECORDERS_MAX`](crate::engine::RECORDERS_MAX).
+        max: usize,
+    },
+    /// A recording's name in its call is too long.
+    #[error("The name of a recording is longer than {max} bytes")]
+    RecordingName {
+        /// `RECORDING_NAME_MAX`.
+        max: usize,
+    },
+    /// A recording cannot be called so.
+    #[error("Cannot record: {0}")]
+    RecordingPath(#[from] crate::record::vault::pattern::PathError),
+    /// There are recordings of this name, with as many numbers as there may be.
+    #[error("Cannot record: '{0}' exists")]
+    RecordingExists(Box<str>),
+    /// The disk takes too long, or too many recordings wait for it.
+    #[error("Cannot record: the disk of recordings is too slow")]
+    RecorderSlow,
+    /// A recording cannot be as it was asked for, or cannot be written.
+    #[error("Cannot record: {0}")]
+    Record(#[from] crate::record::recorder::RecordError),
     /// Samples cannot be pushed so.
     #[error("Cannot push: {0}")]
     Push(#[from] crate::engine::PushError),

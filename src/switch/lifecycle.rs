@@ -20,9 +20,10 @@ impl Switch {
         &self,
         call: &mut CallState,
         draft: Dialogue,
-        plan: Plan,
+        mut plan: Plan,
         now: Instant,
     ) -> Result<(), SwitchError> {
+        let recordings = call.recordings.followed(&draft, &mut plan.changes);
         let (mut sockets, mut leases) = (Vec::new(), Vec::new());
         for (stream, ports) in plan.opened {
             sockets.push((stream, Component::Rtp, ports.rtp));
@@ -30,7 +31,8 @@ impl Switch {
             leases.push((stream, ports.lease));
         }
         if call.inserted {
-            self.submit_change(call, plan.changes, sockets)?;
+            self.submit_change(call, plan.changes, sockets)
+                .inspect_err(|_| call.recordings.tell_again())?;
         } else {
             self.submit_insert(call, plan.changes, sockets, now)?;
             call.inserted = true;
@@ -41,6 +43,7 @@ impl Switch {
         }
         call.leases.append(&mut leases);
         call.dialogue = draft;
+        call.recordings = recordings;
         Ok(())
     }
 
@@ -135,6 +138,7 @@ impl Switch {
             let leases = std::mem::take(&mut call.leases);
             let aliases = std::mem::take(&mut call.aliases);
             let snapshot = Snapshot::of(call_id, &call);
+            std::mem::take(&mut call.recordings).end();
             let found = (call.worker, call.key, leases, aliases, snapshot);
             drop(call);
             break (shared, found);

@@ -23,6 +23,7 @@ mod party;
 mod playing;
 pub mod prompts;
 mod pushing;
+mod recording;
 mod registry;
 mod request;
 mod site;
@@ -33,6 +34,8 @@ pub mod why;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Semaphore;
 
 pub use bridges::{BridgeEdge, BridgeMember, BridgeRequest, Bridges};
 pub use call::{CallState, Signal};
@@ -46,6 +49,10 @@ pub use hold::{Hold, HoldMusic, MusicSource};
 pub use listener::{LISTENERS_MAX, Listener, Subscription};
 pub use mesh::{Mesh, MeshRequest, MeshTalker};
 pub use party::{EchoSide, Gates, LegMedia, MaskedOrigin, Party};
+pub use recording::{
+    FinishKeys, LegSides, RECORDING_NAME_MAX, RECORDINGS_BEGINNING_MAX, RecordLayout, RecordPath,
+    RecordRequest, Recorded, Recorders, RecordingDefaults, RecordingState, Recordings, Started,
+};
 pub use registry::WorkerPort;
 pub use request::{
     CALL_ID_MAX, CodecPolicy, Echo, Family, IdleChoice, MediaGate, Mux, Negotiated, Negotiation,
@@ -74,6 +81,8 @@ pub struct SwitchConfig {
     pub privacy: Privacy,
     /// Where prompts come from.
     pub prompts: PromptsConfig,
+    /// How calls are recorded, if they are.
+    pub recording: RecordingDefaults,
 }
 
 /// Counters of the control side; each only grows.
@@ -97,6 +106,8 @@ pub struct SwitchCounters {
     pub events_lagged: AtomicU64,
     /// Sounds begun by command, one for each party that hears one.
     pub played: AtomicU64,
+    /// Recordings begun.
+    pub recordings: AtomicU64,
 }
 
 /// The switch. Cheap to share: put it into an `Arc`.
@@ -107,6 +118,10 @@ pub struct Switch {
     registry: Registry,
     prompts: Prompts,
     draining: AtomicBool,
+    /// Recordings that wait for the disk to begin.
+    beginning: Arc<Semaphore>,
+    /// The recorder's events are listened to.
+    watched: AtomicBool,
     events: Hub,
     counters: SwitchCounters,
     started: Instant,
@@ -121,6 +136,8 @@ impl Switch {
             config,
             site,
             draining: AtomicBool::new(false),
+            beginning: Arc::new(Semaphore::new(RECORDINGS_BEGINNING_MAX)),
+            watched: AtomicBool::new(false),
             events: Hub::new(),
             counters: SwitchCounters::default(),
             started: Instant::now(),

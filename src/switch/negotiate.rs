@@ -26,7 +26,7 @@ use addresses::{anyone, settle_remote, take_remote};
 use branches::Standing;
 pub(super) use branches::reroute;
 use codecs::{Settled, before_answer, filter, send_on, settle};
-pub(super) use connect::connect;
+pub(super) use connect::{codecs_of, connect};
 pub(super) use digits::listen;
 pub(super) use hold::end_hold;
 use media::{
@@ -37,7 +37,7 @@ use privacy::settle_privacy;
 pub(super) use privacy::unite_privacy;
 pub(super) use publish::publish;
 use rewrite::{rewrite_line, write};
-pub(super) use voices::{is_partly_opaque, wake};
+pub(super) use voices::{is_partly_opaque, kind_of, wake};
 
 use super::SwitchError;
 use super::dialogue::{Agreement, Dialogue, Offer, OfferedLine, PARTIES_MAX, SentOn};
@@ -468,4 +468,5 @@ fn take_identity(party: &mut Party, tag: &str, options: &Options) {
         party.label = Some(label.as_str().into());
     }
     party.detects |= options.detects;
+    party.unrecorded |= options.unrecorded;
 }

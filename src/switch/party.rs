@@ -44,6 +44,8 @@ pub struct Party {
     pub gates: Gates,
     /// Its keys are listened to in its audio, too, by command.
     pub detects: bool,
+    /// It is left out of recordings, by command.
+    pub unrecorded: bool,
     /// Its `m=` lines.
     pub medias: Vec<LegMedia>,
     /// Name of the interface that faces it.
@@ -96,6 +98,7 @@ impl Party {
             origin: MaskedOrigin::default(),
             gates: Gates::default(),
             detects: false,
+            unrecorded: false,
             early: None,
             choices: 0,
             idle: IdleChoice::default(),

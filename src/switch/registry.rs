@@ -18,6 +18,7 @@ use super::call::CallState;
 use super::dialing::PendingDigits;
 use super::dialogue::Dialogue;
 use super::gather::Gathers;
+use super::recording::Recordings;
 use crate::engine::{CallKey, CallReport, Change, EndReason, Event, StreamIx};
 use crate::plane::counters::WorkerCounters;
 use crate::plane::worker::{
@@ -398,6 +399,7 @@ pub(super) fn new_call(worker: usize, key: CallKey) -> CallState {
         history_dropped: 0,
         gathers: Gathers::default(),
         digits: PendingDigits::default(),
+        recordings: Recordings::default(),
         orders: Default::default(),
     }
 }

@@ -151,6 +151,8 @@ pub struct Options {
     pub music: Option<HoldMusic>,
     /// Listen for keys in the audio of the party whose SDP this is (ng `detect-DTMF`).
     pub detects: bool,
+    /// Leave the party whose SDP this is out of recordings (ng `exclude-recording`).
+    pub unrecorded: bool,
     /// Where completed presses of keys in this call are reported to; `None`: as before.
     pub digits_to: Option<SocketAddr>,
     /// Send media back where it came from, or nowhere (ng `media-echo`); `None`: as before.

@@ -8,6 +8,7 @@ use super::bridges::Bridges;
 use super::call::{CallState, Signal};
 use super::listener::Listener;
 use super::party::{LegMedia, Party};
+use super::recording::RecordingState;
 use crate::engine::{CallReport, StreamIx, StreamReport};
 
 /// A call as it stands or stood: who is who, and what the worker measured.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub bridges: Bridges,
     /// Those that only listen.
     pub listeners: Vec<Listener>,
+    /// What is recorded of it.
+    pub recordings: Vec<RecordingState>,
     /// What was signalled.
     pub history: Vec<Signal>,
     /// Signalling entries that no longer fitted.
@@ -61,6 +64,7 @@ impl Snapshot {
                 .open_listeners()
                 .map(|(_, listener)| listener.clone())
                 .collect(),
+            recordings: call.recordings.states(),
             history: call.history.clone(),
             history_dropped: call.history_dropped,
             report: CallReport::empty(call.created_at),

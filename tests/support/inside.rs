@@ -7,7 +7,7 @@ use crosspoint::engine::{Privacy, Timers};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
-    Negotiation, Options, Site, SiteConfig, Switch, SwitchConfig, WorkerPort,
+    Negotiation, Options, RecordingDefaults, Site, SiteConfig, Switch, SwitchConfig, WorkerPort,
 };
 
 use super::ports::Ports;
@@ -39,6 +39,7 @@ pub fn switch(ports: &mut Ports, workers: usize) -> Arc<Switch> {
         timers: Timers::default(),
         privacy: Privacy::Transparent,
         prompts: PromptsConfig::default(),
+        recording: RecordingDefaults::default(),
     };
     let switch = Switch::new(config, site.expect("loopback ports"), started.collect());
     for worker in 0..workers {

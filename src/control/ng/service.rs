@@ -691,6 +691,7 @@ pub(super) fn options(r: &mut Request<'_>) -> Options {
         tos: r.tos,
         music: r.moh.clone(),
         detects: f.detect_dtmf,
+        unrecorded: false,
         digits_to: r.dtmf_log_dest,
         echo: r.media_echo,
     }
@@ -770,6 +771,7 @@ pub(super) mod tests {
             timers: crate::engine::Timers::default(),
             privacy: crate::engine::Privacy::Transparent,
             prompts: crate::switch::prompts::PromptsConfig::default(),
+            recording: crate::switch::RecordingDefaults::default(),
         };
         let switch = Switch::new(config, site.expect("loopback ports"), vec![port]);
         NgService::new(switch, Duration::ZERO)

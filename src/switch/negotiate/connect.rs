@@ -134,6 +134,18 @@ fn join_line(draft: &mut Dialogue, plan: &mut Plan, parties: [usize; 2], lines: 
     hear(plan, b, Some(a));
 }
 
+/// What payload types mean on a line of a party, in its own numbers. What comes first counts where
+/// a number is there twice: what was agreed on, what was offered, all it ever named.
+pub(in crate::switch) fn codecs_of(draft: &Dialogue, (party, ix): (usize, usize)) -> Vec<Codec> {
+    let agreed = Agreed::of(draft, (party, ix));
+    let offers = draft.offers.iter().rev().filter(|o| o.offerer == party);
+    let offered = offers.filter_map(|offer| offer.lines.get(ix)).take(1);
+    let offered = offered.flat_map(|line| &line.media.codecs);
+    let numbers = &draft.parties[party].medias[ix].numbers;
+    let all = agreed.sends().chain(offered).chain(numbers);
+    all.cloned().collect()
+}
+
 /// What a party and the switch may send each other on one line, in the party's numbers.
 struct Agreed {
     /// What it accepts, the best first.

@@ -25,7 +25,7 @@ const NOISE_HZ: u32 = 8_000;
 const AUDIO_HZ: [u32; 2] = [8_000, 16_000];
 
 /// The codec of an SDP as we can decode and encode it.
-pub(super) fn kind_of(codec: &Codec) -> Option<CodecKind> {
+pub(in crate::switch) fn kind_of(codec: &Codec) -> Option<CodecKind> {
     kind(&codec.name, codec.clock_hz, codec.channels)
 }
 

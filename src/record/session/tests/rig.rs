@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::*;
 use crate::audio::codec::{CodecConfig, CodecKind, Encoder};
-use crate::engine::{Side, Taped, TapeWriter, TrackKind, TrackType, tape};
+use crate::engine::{Side, TapeWriter, Taped, TrackKind, TrackType, tape};
 use crate::record::config::{Format, Layout, PauseMode, TrackConfig};
 use crate::record::disk::{Item, Writers};
 
