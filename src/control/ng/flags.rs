@@ -9,6 +9,7 @@ use crate::engine::{LearnPace, Privacy};
 use crate::switch::Echo;
 use crate::wire::ng::Value;
 
+use super::recording;
 use super::request::Request;
 
 /// Longest name of a key or a flag in bytes; a longer one is unknown.
@@ -112,6 +113,8 @@ pub(super) enum Key {
     Ptime,
     PtimeReverse,
     ReceivedFrom,
+    /// Any of [`RecordingKeys`](super::recording::RecordingKeys), which reads them by their names.
+    Recording,
     RepeatDuration,
     RepeatTimes,
     Replace,
@@ -220,7 +223,7 @@ const KEYS: &[(&str, Key)] = &[
     ("media", Key::Ignored),
     ("media-address", Key::MediaAddress),
     ("media-echo", Key::MediaEcho),
-    ("metadata", Key::Ignored),
+    ("metadata", Key::Recording),
     ("moh", Key::Moh),
     ("osrtp", Key::IgnoredUnlessOff),
     ("outbound-peer", Key::Ignored),
@@ -231,13 +234,30 @@ const KEYS: &[(&str, Key)] = &[
     ("ptime", Key::Ptime),
     ("ptime-reverse", Key::PtimeReverse),
     ("received-from", Key::ReceivedFrom),
-    ("record-call", Key::IgnoredUnlessOff),
-    ("recording-dir", Key::Ignored),
-    ("recording-file", Key::Ignored),
+    ("record-call", Key::Recording),
+    ("recording-account", Key::Recording),
+    ("recording-announcement", Key::Recording),
+    ("recording-beep", Key::Recording),
+    ("recording-bitrate", Key::Recording),
+    ("recording-dir", Key::Recording),
+    ("recording-early-media", Key::Recording),
+    ("recording-file", Key::Recording),
+    ("recording-finish", Key::Recording),
+    ("recording-format", Key::Recording),
+    ("recording-id", Key::Recording),
+    ("recording-layout", Key::Recording),
+    ("recording-left", Key::Recording),
+    ("recording-leg", Key::Recording),
+    ("recording-length-max", Key::Recording),
     ("recording-media-slot-answer", Key::Ignored),
     ("recording-media-slot-offer", Key::Ignored),
     ("recording-media-slots", Key::Ignored),
-    ("recording-pattern", Key::Ignored),
+    ("recording-pattern", Key::Recording),
+    ("recording-pause", Key::Recording),
+    ("recording-rate", Key::Recording),
+    ("recording-side", Key::Recording),
+    ("recording-silence-max", Key::Recording),
+    ("recording-trim", Key::Recording),
     ("repacketize", Key::NoOp),
     ("repeat-duration", Key::RepeatDuration),
     ("repeat-times", Key::RepeatTimes),
@@ -354,11 +374,16 @@ const FLAGS: &[(&str, Flag)] = &[
     ("debug", Flag::NoOp),
     ("detect-dtmf", Flag::Set(|r| r.flags.detect_dtmf = true)),
     ("directional", Flag::Set(|r| r.flags.directional = true)),
-    // Nothing is recorded.
-    ("discard-recording", Flag::NoOp),
+    (
+        "discard-recording",
+        Flag::Set(|r| r.recording.discard = true),
+    ),
     ("early-media", Flag::Set(|r| r.flags.early_media = true)),
     ("egress", Flag::Ignored),
-    ("exclude-recording", Flag::NoOp),
+    (
+        "exclude-recording",
+        Flag::Set(|r| r.recording.exclude = true),
+    ),
     ("fast", Flag::Set(|r| r.flags.fast = true)),
     ("fatal", Flag::Set(|r| r.flags.fatal = true)),
     (
@@ -406,12 +431,24 @@ const FLAGS: &[(&str, Flag)] = &[
     ),
     ("pad-crypto", Flag::Ignored),
     ("passthrough", Flag::NoOp),
-    ("pause", Flag::Ignored),
+    ("pause", Flag::Set(recording::pause_flag)),
     ("pierce-nat", Flag::Ignored),
     ("port-latching", Flag::Set(|r| r.port_latching = Some(true))),
     ("provisional", Flag::Set(|r| r.flags.provisional = true)),
-    ("record-call", Flag::Ignored),
-    ("recording-announcement", Flag::Ignored),
+    (
+        "record-call",
+        Flag::Set(|r| r.recording.record = Some(true)),
+    ),
+    (
+        "recording-announcement",
+        Flag::Set(|r| r.recording.announces = true),
+    ),
+    ("recording-beep", Flag::Set(|r| r.recording.beep = true)),
+    (
+        "recording-early-media",
+        Flag::Set(|r| r.recording.early_media = true),
+    ),
+    ("recording-trim", Flag::Set(|r| r.recording.trim = true)),
     ("recording-vsc", Flag::Ignored),
     ("recrypt", Flag::Ignored),
     // An answer begins with what needs no transcoding.

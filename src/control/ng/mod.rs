@@ -18,6 +18,7 @@ pub mod mask_triggers;
 pub mod mesh;
 mod moh;
 pub mod play_dtmf;
+pub mod recording;
 mod reply;
 pub mod request;
 mod service;

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::subscribe;
 use crate::engine::{DropReason, PlayReport, Privacy, SourceReport, StreamReport, Traffic};
-use crate::switch::{LegMedia, Party, Snapshot, Switch};
+use crate::switch::{LegMedia, Party, RecordingState, Snapshot, Switch};
 use crate::wire::ng::Value;
 
 /// The body of `query` and `delete`.
@@ -35,6 +35,37 @@ pub(crate) fn query(s: &Snapshot, only: &[&str]) -> Value<'static> {
         .with("SSRC", ssrcs(s))
         .with("tags", tags)
         .with("totals", totals(s))
+        .with("recording", recording(s))
+}
+
+/// What is recorded of the call at the moment.
+fn recording(s: &Snapshot) -> Value<'static> {
+    let file = |recording: &RecordingState| {
+        let legs = recording
+            .legs
+            .iter()
+            .map(|leg| Value::from(leg.to_string()));
+        Value::dict()
+            .with("recording-id", recording.name.to_string())
+            .with("recording-file", recording.path.to_string())
+            .with(
+                "state",
+                if recording.paused {
+                    "paused"
+                } else {
+                    "recording"
+                },
+            )
+            .with("started", unix(recording.since).0)
+            .with("legs", Value::List(legs.collect()))
+    };
+    match s.recordings.is_empty() {
+        true => Value::dict(),
+        false => Value::dict().with(
+            "files",
+            Value::List(s.recordings.iter().map(file).collect()),
+        ),
+    }
 }
 
 pub(super) fn tag_of(s: &Snapshot, party: usize) -> String {

@@ -20,6 +20,7 @@ use crate::wire::ng::{self, Encoding, JsonErrorKind, Value};
 use super::block_dtmf::MaskKeys;
 use super::mesh::MeshKeys;
 use super::play_dtmf::KeyPress;
+use super::recording::RecordingKeys;
 
 use self::command::Need;
 use self::names::Names;
@@ -27,6 +28,8 @@ use self::reader::Reader;
 
 pub use self::command::Command;
 pub use self::error::RequestError;
+pub(super) use self::values::on_or_off;
+
 pub use self::parts::{AddressFamily, Codecs, Flags, Replace, RtcpMux, SipMessageType};
 
 /// Longest call-id in bytes.
@@ -158,6 +161,8 @@ pub struct Request<'a> {
     pub moh: Option<HoldMusic>,
     /// `supports: load limit`: the client knows that result.
     pub supports_load_limit: bool,
+    /// `record-call`, and how to record.
+    pub recording: RecordingKeys,
     /// Keys of `mesh`.
     pub mesh: MeshKeys<'a>,
     /// Flags without a value.
@@ -307,6 +312,7 @@ impl<'a> Request<'a> {
             dtmf_log_dest: None,
             moh: None,
             supports_load_limit: false,
+            recording: RecordingKeys::default(),
             mesh: MeshKeys::default(),
             flags: Flags::default(),
             ignored: Names::default(),

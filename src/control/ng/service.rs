@@ -13,7 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::cookie::{COOKIE_LEN_MAX, CookieCache, CookieLimits, CookieStats, Seen};
 use super::request::{AddressFamily, Command, Request};
-use super::{block_dtmf, connect, error, join_datagram, moh, ok, play_dtmf, reply, split_datagram};
+use super::{
+    block_dtmf, connect, error, join_datagram, moh, ok, play_dtmf, recording, reply, split_datagram,
+};
 use crate::engine::LearnPace;
 use crate::switch::prompts::Source;
 use crate::switch::{
@@ -273,8 +275,19 @@ impl NgService {
         let call_id = text(r.call_id.as_ref()).unwrap_or_default().into_owned();
         match r.command {
             Command::Ping => Ok(Value::dict().with("result", "pong")),
-            Command::Offer | Command::Answer => self.negotiate(r, &call_id),
-            Command::Publish => self.publish(r, &call_id),
+            Command::Offer | Command::Answer => {
+                let reply = self.negotiate(r, &call_id)?;
+                Ok(recording::negotiated(&self.switch, r, &call_id, reply).await)
+            }
+            Command::Publish => {
+                let reply = self.publish(r, &call_id)?;
+                let named = reply.get("call-id").and_then(Value::str);
+                let call_id = named.unwrap_or(&call_id).to_owned();
+                Ok(recording::negotiated(&self.switch, r, &call_id, reply).await)
+            }
+            Command::StartRecording => recording::start(&self.switch, r, &call_id).await,
+            Command::StopRecording => recording::stop(&self.switch, r, &call_id),
+            Command::PauseRecording => recording::pause(&self.switch, r, &call_id),
             Command::Mesh => self.mesh(r),
             Command::Delete => self.delete(r, &call_id).await,
             Command::Query => {
@@ -366,6 +379,7 @@ impl NgService {
         let delay = r
             .delete_delay_s
             .map_or(self.delete_delay, |s| Duration::from_secs(u64::from(s)));
+        self.switch.discard_at_end(call_id, r.recording.discard);
         let outcome = if delay.is_zero() {
             self.switch
                 .delete(
@@ -379,6 +393,9 @@ impl NgService {
             self.delete_later(call_id, delay, [from_tag, to_tag, branch])
                 .await
         };
+        if !matches!(outcome, Ok(Some(_))) {
+            self.switch.discard_at_end(call_id, false);
+        }
         match outcome {
             Ok(Some(snapshot)) if !r.flags.fast => Ok(reply::query(&snapshot, &[])),
             Ok(_) => Ok(ok()),
@@ -530,6 +547,15 @@ pub(super) enum Refused {
     Text(String),
 }
 
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Switch(error) => error.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 impl From<SwitchError> for Refused {
     fn from(error: SwitchError) -> Self {
         Self::Switch(error)
@@ -541,12 +567,11 @@ fn refusal(r: &Request<'_>, refused: &Refused) -> Value<'static> {
         Refused::Switch(e) if e.is_load_limit() && r.supports_load_limit => Value::dict()
             .with("result", "load limit")
             .with("message", e.to_string()),
-        Refused::Switch(e) => error(e.to_string()),
-        Refused::Text(text) => error(text.clone()),
+        other => error(other.to_string()),
     }
 }
 
-fn warned(value: Value<'static>, text: String) -> Value<'static> {
+pub(super) fn warned(value: Value<'static>, text: String) -> Value<'static> {
     let text = match value.get("warning").and_then(Value::str) {
         Some(earlier) => format!("{earlier}; {text}"),
         None => text,
@@ -691,7 +716,7 @@ pub(super) fn options(r: &mut Request<'_>) -> Options {
         tos: r.tos,
         music: r.moh.clone(),
         detects: f.detect_dtmf,
-        unrecorded: false,
+        unrecorded: r.recording.exclude,
         digits_to: r.dtmf_log_dest,
         echo: r.media_echo,
     }

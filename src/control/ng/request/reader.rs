@@ -158,6 +158,17 @@ impl<'a> Reader<'a> {
             Key::Volume if request.command != Command::PlayDtmf => {
                 put(&mut request.mask.volume, number(&value))
             }
+            Key::Recording => request.recording.read(name, &value),
+            Key::Pause
+                if matches!(
+                    request.command,
+                    Command::StopRecording | Command::PauseRecording
+                ) =>
+            {
+                let pause = on_or_off(value);
+                request.recording.pause = pause.unwrap_or(request.recording.pause);
+                pause.is_some()
+            }
             Key::Code | Key::Duration | Key::Pause if request.command != Command::PlayDtmf => false,
             Key::Code => {
                 request.key_press.code = play_dtmf::read_code(&value);

@@ -238,8 +238,8 @@ fn what_is_not_honoured_is_named() {
             "ignored: replace=force-increment-sdp-ver",
         ),
         (
-            r#","record-call":"yes","T.38":["decode"]"#,
-            "ignored: record-call, T.38",
+            r#","OSRTP":["offer"],"T.38":["decode"]"#,
+            "ignored: OSRTP, T.38",
         ),
         (
             r#","codec":{"frob":["PCMA"],"strip":["G722"]}"#,

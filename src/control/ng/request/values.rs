@@ -106,7 +106,7 @@ pub(super) fn name_of(value: &Value<'_>) -> Option<Name> {
     }
 }
 
-pub(super) fn on_or_off(value: Value<'_>) -> Option<bool> {
+pub(in crate::control::ng) fn on_or_off(value: Value<'_>) -> Option<bool> {
     let name = name_of(&value)?;
     match (name.find(flags::ON), name.find(flags::OFF)) {
         (Some(()), _) => Some(true),
