@@ -1,4 +1,7 @@
-//! HTTP and WebSocket: ng with and without a cookie, `/metrics`, `/healthz` and the CLI.
+//! HTTP and WebSocket: ng with and without a cookie, `/metrics`, `/healthz`, recordings and the
+//! CLI.
+
+mod recordings;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +57,8 @@ struct App {
     registry: Arc<Registry>,
     token: Option<Arc<str>>,
     websockets: Arc<Semaphore>,
+    /// Those who read recordings.
+    readers: Arc<Semaphore>,
 }
 
 /// Serves for ever; every path but `/healthz` and `/ping` needs the token when there is one.
@@ -71,6 +76,7 @@ pub async fn serve(
         registry,
         token: token.map(Into::into),
         websockets: Arc::new(Semaphore::new(WEBSOCKETS_MAX)),
+        readers: Arc::new(Semaphore::new(recordings::READERS_MAX)),
     };
     let listener = Door {
         listener,
@@ -201,6 +207,7 @@ fn router(app: App) -> Router {
         .route("/calls/{id}/why", get(why))
         .route("/", get(websocket))
         .route("/ws", get(websocket))
+        .merge(recordings::routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
         .route("/healthz", get(healthz))

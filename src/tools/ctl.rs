@@ -1,4 +1,7 @@
-//! `crosspoint ctl`: asks or commands a running switch over its ng port.
+//! `crosspoint ctl`: asks or commands a running switch over its ng port, and fetches its
+//! recordings over HTTP.
+
+mod recordings;
 
 use std::net::SocketAddr;
 
@@ -44,6 +47,8 @@ enum Verb {
     },
     /// Statistics, as JSON
     Stats,
+    /// What was recorded: list, fetch, delete
+    Recordings(recordings::RecordingsArgs),
 }
 
 /// Asks, prints the answer.
@@ -57,6 +62,7 @@ pub fn run(args: &CtlArgs) -> Result<()> {
         Verb::Why { call } => format!("why {call}"),
         Verb::Kill { call } => format!("kill {call}"),
         Verb::Stats => "stats".to_owned(),
+        Verb::Recordings(args) => return recordings::run(args),
     };
     let mut client = NgClient::connect(args.ng)?;
     let reply = client
