@@ -180,6 +180,11 @@ fn dependencies_have_their_reason() {
     let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
     let (manifest, lock) = (read("Cargo.toml"), read("Cargo.lock"));
     let reasons = read("docs/dependencies.md");
+    // Where there are several versions of a crate, ours says which it is.
+    let ours = lock
+        .split("[[package]]")
+        .find(|it| it.contains("name = \"crosspoint\""));
+    let ours = ours.expect("ours");
     let mut missing = Vec::new();
     let mut section = "";
     for line in manifest.lines() {
@@ -188,10 +193,13 @@ fn dependencies_have_their_reason() {
         } else if section.ends_with("dependencies]")
             && let Some((name, _)) = line.split_once(" = ")
         {
-            let entry = format!("name = \"{name}\"\nversion = \"");
-            let version = lock
-                .split_once(&entry)
-                .and_then(|(_, rest)| rest.split('"').next());
+            let after = |text: &'_ str, entry: &str| {
+                let rest = text.split_once(entry).map(|(_, rest)| rest);
+                rest.and_then(|rest| Some(rest.split('"').next()?.to_owned()))
+            };
+            let one = || after(&lock, &format!("name = \"{name}\"\nversion = \""));
+            let version = after(ours, &format!("\"{name} ")).or_else(one);
+            let version = version.as_deref();
             let version = version.unwrap_or("?").split('+').next().unwrap_or("?");
             let row = format!("| `{name}` | {version} |");
             if !reasons.contains(&row) {

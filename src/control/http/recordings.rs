@@ -14,7 +14,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_core::Stream;
+use futures_util::Stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 

@@ -1,0 +1,118 @@
+//! The vault's thread: what is complete now, what was left, what is too old.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::{Files, Keeper, Known, SWEEP, UPLOADS_MAX, remove};
+
+/// Deepest directory in which recordings are found.
+const DEPTH_MAX: usize = 16;
+
+/// Works until the queue is closed.
+pub(super) async fn keep(keeper: Arc<Keeper>, mut queue: mpsc::Receiver<Box<str>>) {
+    let mut sweeps = tokio::time::interval(SWEEP);
+    let mut working = JoinSet::new();
+    let mut busy = HashSet::new();
+    let free = Arc::new(Semaphore::new(UPLOADS_MAX));
+    loop {
+        let found = tokio::select! {
+            complete = queue.recv() => match complete {
+                Some(path) => vec![path],
+                None => return,
+            },
+            _ = sweeps.tick() => keeper.sweep(),
+            Some(done) = working.join_next() => {
+                if let Ok(path) = done {
+                    busy.remove(&path);
+                }
+                continue;
+            }
+        };
+        if keeper.config.is_idle() {
+            continue;
+        }
+        for path in found {
+            if !busy.insert(path.clone()) {
+                continue;
+            }
+            let (keeper, free) = (Arc::clone(&keeper), Arc::clone(&free));
+            working.spawn(async move {
+                let _held = free.acquire_owned().await;
+                keeper.bring_away(&path).await;
+                path
+            });
+        }
+    }
+}
+
+impl Keeper {
+    /// Deletes what is too old; the recordings for which something is left to be done.
+    fn sweep(&self) -> Vec<Box<str>> {
+        let mut found = Vec::new();
+        self.walk(&self.config.dir, 0, &mut found);
+        found
+    }
+
+    fn walk(&self, dir: &Path, depth: usize, found: &mut Vec<Box<str>>) {
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < DEPTH_MAX => {
+                    self.walk(&path, depth + 1, found);
+                }
+                Ok(kind) if kind.is_file() => found.extend(self.look(&path)),
+                _ => {} // a link leads elsewhere
+            }
+        }
+    }
+
+    /// The recording to which a file belongs that says that something is left to be done.
+    fn look(&self, file: &Path) -> Option<Box<str>> {
+        let name = file.file_name()?.to_str()?;
+        let recording: PathBuf = match name.strip_suffix(".json") {
+            Some(recording) if !name.starts_with('.') => file.with_file_name(recording),
+            // Its file is stored and gone, and who wants to know was not told yet.
+            _ => file.with_file_name(name.strip_prefix('.')?.strip_suffix(".stored")?),
+        };
+        let path = recording.strip_prefix(&self.config.dir).ok()?.to_str()?;
+        let files = Files::of(&self.config.dir, path);
+        // Whatever else lies there is not ours to delete.
+        if self.is_expired(&files.sidecar) && Known::read(&files).is_ok() {
+            self.expire(path, &files);
+            return None;
+        }
+        match files.stored() {
+            Ok(Some(stored)) if stored.told => None,
+            _ => Some(path.into()),
+        }
+    }
+
+    fn is_expired(&self, sidecar: &Path) -> bool {
+        let Some(retention) = self.config.retention else {
+            return false;
+        };
+        let written = std::fs::metadata(sidecar).and_then(|meta| meta.modified());
+        let age = written.map(|at| SystemTime::now().duration_since(at));
+        matches!(age, Ok(Ok(age)) if age > retention)
+    }
+
+    fn expire(&self, path: &str, files: &Files) {
+        for file in files.all() {
+            if let Err(error) = remove(file) {
+                tracing::warn!(recording = path, %error, "not deleted");
+                return;
+            }
+        }
+        tracing::info!(recording = path, "deleted because of its age");
+        self.counters.expired.fetch_add(1, Ordering::Relaxed);
+    }
+}
