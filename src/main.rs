@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crosspoint::control::config::{Config, Settings};
 use crosspoint::control::serve;
 use crosspoint::plane::limits::refuse_huge_pages;
-use crosspoint::tools::{bench, call, ctl, dtmf, print, replay};
+use crosspoint::tools::{bench, call, ctl, dtmf, print, recording, replay};
 
 /// The control side makes and drops many small things per command; measured by
 /// `crosspoint bench setup`, CPU per call fell with it from 0.6 to 0.4 of rtpengine's.
@@ -44,6 +44,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Which keys were pressed in a recording, live samples or a capture
     Dtmf(dtmf::DtmfArgs),
+    /// What a recording holds, whether it is what was recorded, and how to close a damaged one
+    Recording(recording::RecordingArgs),
     /// Play a captured RTP stream as the switch would: what was heard, and what was lost
     Replay(replay::ReplayArgs),
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Call(args) => call::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dtmf(args) => dtmf::run(&args),
+        Command::Recording(args) => recording::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
     match outcome {

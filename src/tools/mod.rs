@@ -10,6 +10,7 @@ pub mod call;
 pub mod ctl;
 pub mod dtmf;
 pub mod ng_client;
+pub mod recording;
 pub mod replay;
 mod sdp;
 mod wav;
