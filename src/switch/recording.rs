@@ -53,10 +53,10 @@ impl Switch {
     ///
     /// # Errors
     /// [`SwitchError::UnknownCall`]; [`SwitchError::RecordingOff`];
-    /// [`SwitchError::TooManyRecordings`]; a leg that fits nobody; [`SwitchError::NothingToRecord`];
-    /// [`SwitchError::RecordingPath`]; [`SwitchError::Record`] for what cannot be recorded so, or
-    /// not to this disk; [`SwitchError::RecordingExists`]; [`SwitchError::RecorderSlow`]; or an
-    /// overloaded worker. The call is then as it was.
+    /// [`SwitchError::TooManyRecordings`]; a leg that fits nobody;
+    /// [`SwitchError::NothingToRecord`]; [`SwitchError::RecordingPath`]; [`SwitchError::Record`]
+    /// for what cannot be recorded so, or not to this disk; [`SwitchError::RecordingExists`];
+    /// [`SwitchError::RecorderSlow`]; or an overloaded worker. The call is then as it was.
     pub async fn start_recording(
         self: &Arc<Self>,
         call_id: &str,
@@ -564,17 +564,21 @@ fn begin_named(
         };
         match recorder.begin(numbered, reader) {
             Ok(recording) => return Ok((recording, writer)),
-            Err(RecordError::File { error, .. })
-                if error.kind() == std::io::ErrorKind::AlreadyExists =>
-            {
-                if exact {
-                    break;
-                }
-            }
+            Err(error) if is_taken(&error) && !exact => {}
+            Err(error) if is_taken(&error) => break,
             Err(other) => return Err(other.into()),
         }
     }
     Err(SwitchError::RecordingExists(config.path.clone()))
+}
+
+/// Whether there is a recording of that path, or one in progress.
+fn is_taken(error: &RecordError) -> bool {
+    match error {
+        RecordError::Busy(_) => true,
+        RecordError::File { error, .. } => error.kind() == std::io::ErrorKind::AlreadyExists,
+        _ => false,
+    }
 }
 
 /// A short tone for whoever can hear it among these streams.
