@@ -5,8 +5,7 @@
 //! divided by `/`. So it can neither leave the directory nor meet a file of the recorder's own,
 //! whose names begin with a dot.
 
-use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest pattern in octets.
 pub const PATTERN_MAX: usize = 512;
@@ -33,7 +32,8 @@ const EXTENSIONS: [&str; 3] = [".wav", ".opus", ".ogg"];
 /// What stands for a value that is not known, or empty.
 const NOTHING: &str = "_";
 
-const DAY_S: u64 = 86_400;
+/// As far as four digits tell years.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// Why a pattern or a path cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -281,26 +281,13 @@ fn shown(text: &str) -> String {
     text.chars().take(LONGEST).map(plain).collect()
 }
 
-/// `2026-11-23` and `140507`, UTC; days by H. Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms" (`civil_from_days`). A time before 1970 is taken as 1970.
+/// `2026-11-23` and `140507`, UTC. A time before 1970 is taken as 1970.
 fn date_and_time(at: SystemTime) -> (String, String) {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (since / DAY_S, since % DAY_S);
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + u64::from(month < 3);
-    let (mut date, mut time) = (String::new(), String::new());
-    let _infallible = write!(date, "{year:04}-{month:02}-{day:02}");
-    let (hour, minute) = (second / 3_600, second / 60 % 60);
-    let _infallible = write!(time, "{hour:02}{minute:02}{:02}", second % 60);
-    (date, time)
+    let at = at.clamp(UNIX_EPOCH, UNIX_EPOCH + YEAR_9999);
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    let digits = time.chars().filter(char::is_ascii_digit);
+    (date.to_owned(), digits.collect())
 }
 
 #[cfg(test)]
