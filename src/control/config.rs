@@ -3,10 +3,14 @@
 //! A flag beats an environment variable beats the file beats the default. `--silence-timeout` is
 //! `silence-timeout` in the file and `CROSSPOINT_SILENCE_TIMEOUT` in the environment.
 
+mod recording;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
+pub use recording::{FSYNC_MAX_S, RecordingSettings};
 use serde::Deserialize;
 
 use super::ng::dtmf_log::{self, DigitLog};
@@ -129,6 +133,28 @@ pub struct Settings {
     /// Seconds from asking for a prompt's URL to its last byte [default: 15]
     #[arg(long, env = "CROSSPOINT_PROMPT_URL_TIMEOUT", value_name = "SECONDS")]
     pub prompt_url_timeout: Option<u64>,
+    /// Directory of recordings, created on first use; empty: nothing is recorded
+    /// [default: recordings]
+    #[arg(
+        long,
+        env = "CROSSPOINT_RECORDING_DIR",
+        value_name = "DIR",
+        value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from)
+    )]
+    pub recording_dir: Option<PathBuf>,
+    /// How recordings are called [default: {date}/{call}-{time}]
+    #[arg(long, env = "CROSSPOINT_RECORDING_PATTERN", value_name = "PATTERN")]
+    pub recording_pattern: Option<String>,
+    /// Recordings as `wav`, `wav-alaw`, `wav-ulaw` or `opus` [default: wav]
+    #[arg(long, env = "CROSSPOINT_RECORDING_FORMAT", value_name = "FORMAT")]
+    pub recording_format: Option<String>,
+    /// Threads that record [default: 1]
+    #[arg(long, env = "CROSSPOINT_RECORDING_THREADS")]
+    pub recording_threads: Option<usize>,
+    /// When recordings are synced to the disk: `never`, `completion` or so many seconds
+    /// [default: completion]
+    #[arg(long, env = "CROSSPOINT_RECORDING_FSYNC", value_name = "WHEN")]
+    pub recording_fsync: Option<String>,
     /// Log filter, as `info` or `crosspoint=debug` [default: info]
     #[arg(long, env = "CROSSPOINT_LOG")]
     pub log: Option<String>,
@@ -193,6 +219,8 @@ pub struct Config {
     pub digit_log: DigitLog,
     /// Where prompts come from, and how many are kept.
     pub prompts: PromptsConfig,
+    /// How calls are recorded.
+    pub recording: RecordingSettings,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -279,6 +307,11 @@ impl Settings {
             prompt_cache: self.prompt_cache.or(file.prompt_cache),
             prompt_private_urls: self.prompt_private_urls.or(file.prompt_private_urls),
             prompt_url_timeout: self.prompt_url_timeout.or(file.prompt_url_timeout),
+            recording_dir: self.recording_dir.or(file.recording_dir),
+            recording_pattern: self.recording_pattern.or(file.recording_pattern),
+            recording_format: self.recording_format.or(file.recording_format),
+            recording_threads: self.recording_threads.or(file.recording_threads),
+            recording_fsync: self.recording_fsync.or(file.recording_fsync),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -287,6 +320,7 @@ impl Settings {
     /// Fills in defaults and checks the rules.
     pub fn resolve(mut self) -> Result<Config, ConfigError> {
         let prompts = self.prompts()?;
+        let recording = self.recording()?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let config = Config {
@@ -319,6 +353,7 @@ impl Settings {
                 in_log: self.log_digits.unwrap_or(false),
             },
             prompts,
+            recording,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
         };

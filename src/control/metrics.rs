@@ -172,6 +172,7 @@ impl Collector for Scrape {
             cookies.dropped,
         )?;
         self.prompts(&mut e)?;
+        self.recordings(&mut e)?;
         self.workers(&mut e)?;
         let usage = switch.site().usage();
         ports(
@@ -218,6 +219,62 @@ impl Scrape {
 }
 
 impl Scrape {
+    fn recordings(&self, e: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let switch = self.0.switch();
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let commanded = load(&switch.counters().recordings);
+        let help = "Recordings begun by command";
+        counter(e, "recordings_commanded", help, commanded)?;
+        let recorders = &switch.recording_defaults().recorders;
+        let Some(c) = recorders.running().map(|recorder| recorder.counters()) else {
+            return Ok(());
+        };
+        let help = "Recordings in progress, or being closed";
+        gauge(e, "recordings", help, load(&c.live))?;
+        let ends = [
+            ("completed", load(&c.completed)),
+            ("discarded", load(&c.discarded)),
+            ("failed", load(&c.failed)),
+            ("refused", load(&c.refused)),
+        ];
+        let help = "Recordings, by what became of them";
+        family(e, "recordings_ended", help, "outcome", &ends)?;
+        let counts = [
+            ("recordings_begun", "Recordings begun", &c.begun),
+            (
+                "recordings_recovered",
+                "Recordings closed after a crash",
+                &c.recovered,
+            ),
+            ("recording_bytes", "Octets written to recordings", &c.bytes),
+            (
+                "recording_samples_lost",
+                "Samples of each channel that the disk did not take",
+                &c.samples_lost,
+            ),
+            (
+                "recording_write_errors",
+                "Failures to write recordings",
+                &c.write_errors,
+            ),
+            (
+                "recording_journal_lost",
+                "Octets of journals that the disk did not take",
+                &c.journal_lost,
+            ),
+            (
+                "recording_commands_dropped",
+                "Commands to recordings that did not fit",
+                &c.commands_dropped,
+            ),
+        ];
+        for (name, help, count) in counts {
+            counter(e, name, help, load(count))?;
+        }
+        let help = "Longest write of a recording, in milliseconds";
+        gauge(e, "recording_stall_max_ms", help, load(&c.stall_max_ms))
+    }
+
     fn workers(&self, e: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let switch = self.0.switch();
         type Pick = fn(&WorkerCounters) -> &Counter;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use super::ng::{NgService, doors, dtmf_log};
 use crate::engine::{Privacy, Timers};
 use crate::plane::limits::{LimitError, OpenFiles};
 use crate::plane::worker::{CALLS_MAX, WorkerConfig, WorkerHandle};
-use crate::switch::{Site, SiteConfig, SiteError, Switch, SwitchConfig, WorkerPort};
+use crate::record::recorder::RecordError;
+use crate::switch::{
+    Recorders, RecordingDefaults, Site, SiteConfig, SiteError, Switch, SwitchConfig, WorkerPort,
+};
 
 /// Why the switch could not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,9 @@ pub enum ServeError {
     /// Too few descriptors for even one call.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// The directory of recordings cannot be written.
+    #[error(transparent)]
+    Recorder(#[from] RecordError),
     /// The runtime, a signal handler or the log cannot be set up.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -110,7 +117,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
                 Privacy::Transparent
             },
             prompts: config.prompts.clone(),
-            recording: crate::switch::RecordingDefaults::default(),
+            recording: recording(config)?,
         },
         site,
         workers,
@@ -121,6 +128,30 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
         .enable_all()
         .build()?
         .block_on(serve(config, switch))
+}
+
+/// How calls are recorded. The recorder starts now if the directory is not the usual one, which may
+/// well be unwritable where nobody wants to record, or if there are recordings that a crash may
+/// have left.
+fn recording(config: &Config) -> Result<RecordingDefaults, ServeError> {
+    let settings = &config.recording;
+    let recorders = settings
+        .recorder
+        .clone()
+        .map_or_else(Recorders::off, Recorders::on_first_use);
+    if settings.asked {
+        recorders.start()?;
+    } else if recorders.directory().is_some_and(Path::is_dir)
+        && let Err(error) = recorders.start()
+    {
+        tracing::warn!(%error, "nothing can be recorded");
+    }
+    Ok(RecordingDefaults {
+        recorders,
+        pattern: settings.pattern.clone(),
+        format: settings.format,
+        rate_hz: settings.rate_hz,
+    })
 }
 
 /// Raises the descriptor limit and says how many calls it allows.
@@ -195,9 +226,25 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
     switch.shutdown().await;
+    close_recordings(&switch).await;
     tracing::info!("stopped");
     Ok(())
 }
+
+/// Waits until the recordings of the calls that ended now are closed; those that are not by then
+/// are closed at the next start.
+async fn close_recordings(switch: &Switch) {
+    let Some(recorder) = switch.recording_defaults().recorders.running().cloned() else {
+        return;
+    };
+    let close = move || recorder.shutdown(RECORDINGS_CLOSE);
+    if !tokio::task::spawn_blocking(close).await.unwrap_or(false) {
+        tracing::warn!("recordings are left to be closed at the next start");
+    }
+}
+
+/// How long the end of the switch waits for recordings to be closed.
+const RECORDINGS_CLOSE: Duration = Duration::from_secs(5);
 
 /// Takes no new calls and waits for the others, at most `timeout` or until asked `again`.
 async fn drain(switch: &Switch, timeout: Duration, again: impl Future<Output = ()>) {
