@@ -47,6 +47,23 @@ impl Switch {
         answer
     }
 
+    /// Asks over HTTP: the status, and the body of the answer.
+    pub fn http(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(self.http).expect("the HTTP port");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let status = answer
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let status = status.and_then(|digits| digits.parse().ok());
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        let body = answer.split_off(end.expect("an end of the head") + 4);
+        (status.expect("a status"), body)
+    }
+
     /// On 127.0.0.1, with plenty of media ports.
     pub fn start() -> Self {
         Self::start_on("127.0.0.1", MEDIA_PORTS)
