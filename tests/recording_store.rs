@@ -66,7 +66,6 @@ impl Scene {
     fn config(&self) -> VaultConfig {
         let store = Store::open(&format!("s3://{BUCKET}/kept"), &self.line.options());
         VaultConfig {
-            dir: self.dir(),
             store: Some(store.unwrap()),
             key: None,
             callback: None,
@@ -76,7 +75,8 @@ impl Scene {
     }
 
     fn vault(&self, config: VaultConfig) -> Vault {
-        Vault::start(config, self.teller.clone()).unwrap()
+        let vault = Vault::start(self.dir(), config, self.teller.clone());
+        vault.unwrap()
     }
 
     fn object(&self, name: &str) -> PathBuf {
@@ -116,7 +116,6 @@ fn a_recording_is_brought_away_and_its_copy_deleted() {
         let mut scene = Scene::of(name, len);
         let before = fs::read(scene.file()).unwrap();
         let vault = scene.vault(scene.config());
-        vault.complete(PATH);
         scene.is_available();
         assert!(fs::read(scene.object(PATH)).unwrap() == before, "{name}");
         let sidecar = scene.object(&format!("{PATH}.json"));
@@ -132,8 +131,7 @@ fn an_upload_that_is_cut_goes_on_with_the_part_that_failed() {
     let before = fs::read(scene.file()).unwrap();
     // More often than one attempt repeats a request: a second attempt must go on.
     scene.line.fail([Fault::Cut(100_000); 6]);
-    let vault = scene.vault(scene.config());
-    vault.complete(PATH);
+    let _vault = scene.vault(scene.config());
     scene.is_available();
     assert_eq!(scene.line.faults_left(), 0);
     assert!(fs::read(scene.object(PATH)).unwrap() == before);
@@ -147,7 +145,6 @@ fn a_server_that_fails_is_asked_again_until_it_does_not() {
     let mut scene = Scene::of("500", 50_000);
     scene.line.fail([Fault::Error500; 12]);
     let vault = scene.vault(scene.config());
-    vault.complete(PATH);
     while scene.line.faults_left() > 0 {
         assert!(scene.file().exists(), "the copy stays until it is verified");
         std::thread::sleep(Duration::from_millis(5));
@@ -164,7 +161,6 @@ fn what_is_read_back_damaged_is_not_taken_for_the_recording() {
     // The first GET finds nothing and is answered 404, whose last octet does not matter.
     scene.line.fail([Fault::Damage, Fault::Damage]);
     let vault = scene.vault(scene.config());
-    vault.complete(PATH);
     scene.is_available();
     assert_eq!(vault.counters().failed.load(Ordering::Relaxed), 1);
     assert!(fs::read(scene.object(PATH)).unwrap() == before);
@@ -176,8 +172,7 @@ fn another_object_of_the_name_is_left_alone_and_the_failure_told() {
     let taken = scene.object(PATH);
     fs::create_dir_all(taken.parent().unwrap()).unwrap();
     fs::write(&taken, "somebody else's").unwrap();
-    let vault = scene.vault(scene.config());
-    vault.complete(PATH);
+    let _vault = scene.vault(scene.config());
     let RecordingEventKind::Failed { error } = scene.next() else {
         panic!("nothing can be available");
     };
@@ -205,8 +200,7 @@ fn a_sealed_recording_is_read_by_its_recipient_alone() {
         key: Some(key),
         ..scene.config()
     };
-    let vault = scene.vault(config);
-    vault.complete(PATH);
+    let _vault = scene.vault(config);
     let url = format!("{PATH}.age").into();
     assert_eq!(scene.next(), RecordingEventKind::Available { url });
     assert!(!scene.file().exists(), "what is not sealed does not stay");
@@ -238,8 +232,7 @@ fn who_wants_to_know_is_told_over_http_until_it_has_heard() {
         callback: Some(format!("http://{address}/recorded")),
         ..scene.config()
     };
-    let vault = scene.vault(config);
-    vault.complete(PATH);
+    let _vault = scene.vault(config);
     let url = PATH.into();
     assert_eq!(scene.next(), RecordingEventKind::Available { url });
     for _ in 0..2 {

@@ -155,6 +155,33 @@ pub struct Settings {
     /// [default: completion]
     #[arg(long, env = "CROSSPOINT_RECORDING_FSYNC", value_name = "WHEN")]
     pub recording_fsync: Option<String>,
+    /// Object store to which complete recordings are brought: s3://, gs://, az:// or file:// with a
+    /// prefix [default: none]
+    #[arg(long, env = "CROSSPOINT_RECORDING_STORE", value_name = "URL")]
+    pub recording_store: Option<String>,
+    /// An option of the store, as `aws_endpoint=https://…`, repeatable; others come from its own
+    /// environment variables, where secrets belong [default: none]
+    #[arg(
+        long,
+        env = "CROSSPOINT_RECORDING_STORE_OPTION",
+        value_name = "KEY=VALUE",
+        value_delimiter = ','
+    )]
+    pub recording_store_option: Vec<String>,
+    /// Keep recordings in the directory when they are stored [default: false]
+    #[arg(long, env = "CROSSPOINT_RECORDING_KEEP", num_args = 0..=1,
+          default_missing_value = "true")]
+    pub recording_keep: Option<bool>,
+    /// Seal complete recordings to these age recipients (age1…, with commas), or to those of a file
+    /// [default: none]
+    #[arg(long, env = "CROSSPOINT_RECORDING_KEY", value_name = "AGE1|FILE")]
+    pub recording_key: Option<String>,
+    /// URL to which it is POSTed that a recording is available [default: none]
+    #[arg(long, env = "CROSSPOINT_RECORDING_CALLBACK", value_name = "URL")]
+    pub recording_callback: Option<String>,
+    /// Delete recordings from the directory after so many days [default: never]
+    #[arg(long, env = "CROSSPOINT_RECORDING_RETENTION", value_name = "DAYS")]
+    pub recording_retention: Option<u32>,
     /// Log filter, as `info` or `crosspoint=debug` [default: info]
     #[arg(long, env = "CROSSPOINT_LOG")]
     pub log: Option<String>,
@@ -312,6 +339,12 @@ impl Settings {
             recording_format: self.recording_format.or(file.recording_format),
             recording_threads: self.recording_threads.or(file.recording_threads),
             recording_fsync: self.recording_fsync.or(file.recording_fsync),
+            recording_store: self.recording_store.or(file.recording_store),
+            recording_store_option: list(self.recording_store_option, file.recording_store_option),
+            recording_keep: self.recording_keep.or(file.recording_keep),
+            recording_key: self.recording_key.or(file.recording_key),
+            recording_callback: self.recording_callback.or(file.recording_callback),
+            recording_retention: self.recording_retention.or(file.recording_retention),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

@@ -226,9 +226,38 @@ impl Scrape {
         let help = "Recordings begun by command";
         counter(e, "recordings_commanded", help, commanded)?;
         let recorders = &switch.recording_defaults().recorders;
-        let Some(c) = recorders.running().map(|recorder| recorder.counters()) else {
+        let Some(recorder) = recorders.running() else {
             return Ok(());
         };
+        if let Some(vault) = recorder.vault() {
+            let done = vault.counters();
+            let counts = [
+                (
+                    "recordings_stored",
+                    "Recordings stored and verified",
+                    &done.stored,
+                ),
+                (
+                    "recording_store_failures",
+                    "Attempts to store recordings that failed and are repeated",
+                    &done.failed,
+                ),
+                (
+                    "recording_callbacks",
+                    "Callbacks on recordings that were taken",
+                    &done.told,
+                ),
+                (
+                    "recordings_expired",
+                    "Recordings deleted because of their age",
+                    &done.expired,
+                ),
+            ];
+            for (name, help, count) in counts {
+                counter(e, name, help, load(count))?;
+            }
+        }
+        let c = recorder.counters();
         let help = "Recordings in progress, or being closed";
         gauge(e, "recordings", help, load(&c.live))?;
         let ends = [

@@ -22,6 +22,7 @@ use super::disk::{
 };
 use super::event::RecordingEvent;
 use super::session::{Command, Output, Session};
+use super::vault::{Vault, VaultConfig};
 use crate::audio::codec::CodecError;
 use crate::engine::{TapeReader, TrackIx, TrackType};
 
@@ -58,6 +59,8 @@ pub struct RecorderConfig {
     pub sync: SyncPolicy,
     /// Most recordings at a time, at most [`RECORDINGS_MAX`].
     pub recordings_max: usize,
+    /// What is done with those that are complete.
+    pub vault: VaultConfig,
 }
 
 impl RecorderConfig {
@@ -69,6 +72,7 @@ impl RecorderConfig {
             threads: 1,
             sync: SyncPolicy::default(),
             recordings_max: RECORDINGS_MAX,
+            vault: VaultConfig::default(),
         }
     }
 }
@@ -130,6 +134,7 @@ pub struct Recorder {
     recordings_max: usize,
     threads: Vec<Sender<Box<Live>>>,
     next: AtomicUsize,
+    vault: Option<Vault>,
     /// For whoever listens first: nothing that happened since the start is missed.
     first: Mutex<Option<broadcast::Receiver<RecordingEvent>>>,
 }
@@ -175,6 +180,14 @@ impl Recorder {
                 .map_err(file_error)?;
             threads.push(sender);
         }
+        let vault = match config.vault.is_empty() {
+            true => None,
+            false => {
+                let events = shared.events.clone();
+                let vault = Vault::start(dir.clone(), config.vault, events);
+                Some(vault.map_err(file_error)?)
+            }
+        };
         let left = Arc::clone(&shared);
         spawn("record-recover".into(), move || recover::all(&left)).map_err(file_error)?;
         Ok(Arc::new(Self {
@@ -182,6 +195,7 @@ impl Recorder {
             recordings_max: config.recordings_max.min(RECORDINGS_MAX),
             threads,
             next: AtomicUsize::new(0),
+            vault,
             first: Mutex::new(Some(first)),
         }))
     }
@@ -235,6 +249,12 @@ impl Recorder {
     pub fn events(&self) -> broadcast::Receiver<RecordingEvent> {
         let first = lock(&self.first).take();
         first.unwrap_or_else(|| self.shared.events.subscribe())
+    }
+
+    /// What is done with complete recordings, where there is anything to be done.
+    #[must_use]
+    pub fn vault(&self) -> Option<&Vault> {
+        self.vault.as_ref()
     }
 
     /// What it counts.

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, oneshot};
 
 pub use notify::CALLBACK_LEN_MAX;
 pub use seal::{Key, KeyError, RECIPIENTS_MAX};
@@ -38,9 +38,6 @@ use super::event::{RecordingEvent, RecordingEventKind};
 
 /// Recordings that are brought away at the same time.
 pub const UPLOADS_MAX: usize = 4;
-
-/// Recordings that wait to be looked at; one more is found by the next sweep.
-pub const WAITING_MAX: usize = 1_024;
 
 /// From one sweep of the directory to the next.
 const SWEEP: Duration = Duration::from_secs(3_600);
@@ -55,10 +52,8 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 const ATTEMPTS_TOLD: u32 = 5;
 
 /// What is done with complete recordings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct VaultConfig {
-    /// Where recordings are.
-    pub dir: PathBuf,
     /// Where they are brought; `None`: they stay.
     pub store: Option<Store>,
     /// To whom they are sealed.
@@ -76,6 +71,12 @@ impl VaultConfig {
     fn is_idle(&self) -> bool {
         self.store.is_none() && self.key.is_none() && self.callback.is_none()
     }
+
+    /// Whether there is anything to do at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.is_idle() && self.retention.is_none()
+    }
 }
 
 /// What the vault did; each only grows.
@@ -91,25 +92,30 @@ pub struct VaultCounters {
     pub expired: AtomicU64,
 }
 
-/// The vault. Dropping it ends its thread after what it is doing.
+/// The vault. Dropping it ends its thread: what is left to be done is done after the next start.
 #[derive(Debug)]
 pub struct Vault {
-    complete: mpsc::Sender<Box<str>>,
+    _over: oneshot::Sender<()>,
     counters: Arc<VaultCounters>,
 }
 
 impl Vault {
-    /// Starts the vault's thread; it first looks for what was left to be done.
+    /// Starts the vault's thread over a directory of recordings. It first looks for what was left
+    /// to be done, and then listens to `events` for what is complete, where it tells as well what
+    /// became of it.
     ///
     /// # Errors
     /// If there can be no thread.
     pub fn start(
+        dir: PathBuf,
         config: VaultConfig,
         events: broadcast::Sender<RecordingEvent>,
     ) -> std::io::Result<Self> {
-        let (complete, queue) = mpsc::channel(WAITING_MAX);
+        let (over, when_over) = oneshot::channel();
+        let complete = events.subscribe();
         let counters = Arc::new(VaultCounters::default());
         let keeper = Arc::new(Keeper {
+            dir,
             config,
             events,
             counters: Arc::clone(&counters),
@@ -119,14 +125,11 @@ impl Vault {
             .build()?;
         std::thread::Builder::new()
             .name("vault".into())
-            .spawn(move || runtime.block_on(sweep::keep(keeper, queue)))?;
-        Ok(Self { complete, counters })
-    }
-
-    /// A recording of this path is complete, file and sidecar. Never waits.
-    pub fn complete(&self, path: &str) {
-        // If the queue is full, the next sweep finds it.
-        let _found_later = self.complete.try_send(path.into());
+            .spawn(move || runtime.block_on(sweep::keep(keeper, complete, when_over)))?;
+        Ok(Self {
+            _over: over,
+            counters,
+        })
     }
 
     /// What was done until now.
@@ -139,6 +142,8 @@ impl Vault {
 /// What the vault's tasks share.
 #[derive(Debug)]
 struct Keeper {
+    /// Where recordings are.
+    dir: PathBuf,
     config: VaultConfig,
     events: broadcast::Sender<RecordingEvent>,
     counters: Arc<VaultCounters>,
@@ -155,7 +160,7 @@ impl Keeper {
 
     /// Does what is left to be done for a recording; again and again until it is done.
     async fn bring_away(&self, path: &str) {
-        let files = Files::of(&self.config.dir, path);
+        let files = Files::of(&self.dir, path);
         let mut wait = RETRY_MIN;
         for attempt in 1_u32.. {
             let error = match self.attempt(path, &files).await {
@@ -291,7 +296,7 @@ impl Files {
         Self {
             sidecar: beside(".json"),
             sealed: beside(seal::SUFFIX),
-            sealing: hidden("age.part"),
+            sealing: hidden("sealing"),
             upload: hidden("upload"),
             stored: hidden("stored"),
             file,

@@ -9,12 +9,16 @@ use crate::record::config::Format;
 use crate::record::disk::SyncPolicy;
 use crate::record::recorder::{RecorderConfig, THREADS_MAX};
 use crate::record::vault::pattern::Pattern;
+use crate::record::vault::{CALLBACK_LEN_MAX, Key, KeyError, Store, VaultConfig};
 
 /// Where recordings are written if nobody says.
 const DIRECTORY: &str = "recordings";
 
 /// Sampling rate of recordings in Hz: what most calls have.
 const RATE_HZ: u32 = 8_000;
+
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
 
 /// Longest time between two syncs in seconds.
 pub const FSYNC_MAX_S: u64 = 3_600;
@@ -63,18 +67,72 @@ impl Settings {
                 bad("recording-fsync", why)
             })?,
         };
+        let vault = self.vault()?;
         let is_off = directory == PathBuf::new();
         Ok(RecordingSettings {
             asked: !is_off && directory != usual,
             recorder: (!is_off).then(|| RecorderConfig {
                 threads,
                 sync,
+                vault,
                 ..RecorderConfig::new(directory)
             }),
             pattern,
             format,
             rate_hz: RATE_HZ,
         })
+    }
+}
+
+impl Settings {
+    /// Takes the settings of what is done with complete recordings.
+    fn vault(&mut self) -> Result<VaultConfig, ConfigError> {
+        let bad = |key, why: String| ConfigError::Value { key, why };
+        let mut options = Vec::new();
+        for option in &self.recording_store_option {
+            // The value may be a secret.
+            let (key, value) = option
+                .split_once('=')
+                .ok_or_else(|| bad("recording-store-option", "is not KEY=VALUE".to_owned()))?;
+            options.push((key.trim().to_ascii_lowercase(), value.to_owned()));
+        }
+        let store = self.recording_store.as_deref();
+        let store = store.map(|url| Store::open(url, &options)).transpose();
+        let key = self.recording_key.as_deref().map(key_of).transpose();
+        let callback = self.recording_callback.take();
+        if let Some(url) = &callback
+            && !(url.len() <= CALLBACK_LEN_MAX
+                && ["http://", "https://"]
+                    .iter()
+                    .any(|scheme| url.starts_with(scheme)))
+        {
+            let why = format!("is no http or https URL of up to {CALLBACK_LEN_MAX} octets");
+            return Err(bad("recording-callback", why));
+        }
+        if self.recording_retention == Some(0) {
+            return Err(bad(
+                "recording-retention",
+                "0 is not a number of days".to_owned(),
+            ));
+        }
+        let days = self
+            .recording_retention
+            .map(|days| Duration::from_secs(u64::from(days) * DAY_S));
+        Ok(VaultConfig {
+            store: store.map_err(|error| bad("recording-store", error.to_string()))?,
+            key: key.map_err(|error| bad("recording-key", error.to_string()))?,
+            callback,
+            keep: self.recording_keep.unwrap_or(false),
+            retention: days,
+        })
+    }
+}
+
+/// The recipients themselves, or those in a file.
+fn key_of(text: &str) -> Result<Key, KeyError> {
+    match text.trim_start().starts_with("age1") {
+        true => Key::from_text(&text.replace(',', "\n")),
+        false => Key::from_file(Path::new(text)),
     }
 }
 
@@ -127,6 +185,52 @@ mod tests {
         assert!(with(|s| s.recording_threads = Some(THREADS_MAX)).is_ok());
         assert!(with(|s| s.recording_threads = Some(THREADS_MAX + 1)).is_err());
         assert!(with(|s| s.recording_threads = Some(0)).is_err());
+    }
+
+    #[test]
+    fn where_recordings_go_is_checked_before_the_start() {
+        let vault = |change| with(change).map(|it| it.recorder.unwrap().vault);
+        assert!(vault(|_| {}).unwrap().is_empty());
+        let stored = vault(|s| {
+            s.recording_store = Some("s3://calls/eu".into());
+            s.recording_store_option = vec!["aws_region=eu-west-1".into()];
+            s.recording_retention = Some(30);
+            s.recording_callback = Some("https://example.com/recorded".into());
+        });
+        let stored = stored.unwrap();
+        assert!(stored.store.is_some() && !stored.keep);
+        assert_eq!(stored.retention, Some(Duration::from_secs(30 * DAY_S)));
+        let wrong: [(fn(&mut Settings), &str); 7] = [
+            (
+                |s| s.recording_store = Some("calls".into()),
+                "recording-store: ",
+            ),
+            (
+                |s| s.recording_store = Some("ftp://calls".into()),
+                "recording-store: ",
+            ),
+            (
+                |s| s.recording_store = Some("s3://me:secret@calls".into()),
+                "recording-store: ",
+            ),
+            (
+                |s| s.recording_store_option = vec!["x".into()],
+                "recording-store-option: ",
+            ),
+            (
+                |s| s.recording_key = Some("/no/such/file".into()),
+                "recording-key: ",
+            ),
+            (
+                |s| s.recording_callback = Some("mailto:me".into()),
+                "recording-callback: ",
+            ),
+            (|s| s.recording_retention = Some(0), "recording-retention: "),
+        ];
+        for (change, begins) in wrong {
+            let error = vault(change).unwrap_err();
+            assert!(error.starts_with(begins), "{error}");
+        }
     }
 
     #[test]

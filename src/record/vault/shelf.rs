@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Files;
 use super::pattern::{COMPONENTS_MAX, PathError, check};
+use super::seal::SUFFIX;
 
 /// Most recordings in one list.
 pub const LIST_MAX: usize = 1_000;
@@ -152,11 +154,15 @@ pub fn delete(directory: &Path, path: &str) -> Result<(), ShelfError> {
         return Err(ShelfError::None(path.to_owned()));
     }
     fs::remove_file(&found).map_err(|error| missing(directory, path, &found, error))?;
-    let sidecar = found.with_file_name(file_name(&sidecar_of(path)));
-    match fs::remove_file(&sidecar) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(disk(&sidecar, error)),
-        _ => Ok(()),
+    // And all that lies beside it.
+    let files = Files::of(directory, path.strip_suffix(SUFFIX).unwrap_or(path));
+    for beside in files.all() {
+        match fs::remove_file(beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(disk(beside, error)),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -208,7 +214,7 @@ impl Walk<'_> {
             if let Some(part) = part {
                 all.push((part.to_owned(), ShelfState::Recording));
             } else if !name.starts_with('.') && !name.ends_with(".json") {
-                let known = files.contains(&format!("{name}.json"));
+                let known = files.contains(&sidecar_of(name));
                 let state = if known {
                     ShelfState::Complete
                 } else {
@@ -309,8 +315,9 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// A sealed recording has the sidecar that it had before.
 fn sidecar_of(path: &str) -> String {
-    format!("{path}.json")
+    format!("{}.json", path.strip_suffix(SUFFIX).unwrap_or(path))
 }
 
 fn missing(directory: &Path, path: &str, found: &Path, error: io::Error) -> ShelfError {

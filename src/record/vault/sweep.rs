@@ -6,25 +6,39 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio::task::JoinSet;
+
+use crate::record::event::{RecordingEvent, RecordingEventKind};
 
 use super::{Files, Keeper, Known, SWEEP, UPLOADS_MAX, remove};
 
 /// Deepest directory in which recordings are found.
 const DEPTH_MAX: usize = 16;
 
-/// Works until the queue is closed.
-pub(super) async fn keep(keeper: Arc<Keeper>, mut queue: mpsc::Receiver<Box<str>>) {
+/// Works until it is over.
+pub(super) async fn keep(
+    keeper: Arc<Keeper>,
+    mut complete: broadcast::Receiver<RecordingEvent>,
+    mut over: oneshot::Receiver<()>,
+) {
     let mut sweeps = tokio::time::interval(SWEEP);
     let mut working = JoinSet::new();
     let mut busy = HashSet::new();
     let free = Arc::new(Semaphore::new(UPLOADS_MAX));
     loop {
         let found = tokio::select! {
-            complete = queue.recv() => match complete {
-                Some(path) => vec![path],
-                None => return,
+            _ = &mut over => return,
+            event = complete.recv() => match event {
+                Ok(event) => match event.kind {
+                    RecordingEventKind::Completed { .. } => vec![event.path],
+                    _ => continue,
+                },
+                // Whatever was missed lies there.
+                Err(RecvError::Lagged(_)) => keeper.sweep(),
+                // The sender lives in the keeper.
+                Err(RecvError::Closed) => return,
             },
             _ = sweeps.tick() => keeper.sweep(),
             Some(done) = working.join_next() => {
@@ -55,7 +69,7 @@ impl Keeper {
     /// Deletes what is too old; the recordings for which something is left to be done.
     fn sweep(&self) -> Vec<Box<str>> {
         let mut found = Vec::new();
-        self.walk(&self.config.dir, 0, &mut found);
+        self.walk(&self.dir, 0, &mut found);
         found
     }
 
@@ -83,8 +97,8 @@ impl Keeper {
             // Its file is stored and gone, and who wants to know was not told yet.
             _ => file.with_file_name(name.strip_prefix('.')?.strip_suffix(".stored")?),
         };
-        let path = recording.strip_prefix(&self.config.dir).ok()?.to_str()?;
-        let files = Files::of(&self.config.dir, path);
+        let path = recording.strip_prefix(&self.dir).ok()?.to_str()?;
+        let files = Files::of(&self.dir, path);
         // Whatever else lies there is not ours to delete.
         if self.is_expired(&files.sidecar) && Known::read(&files).is_ok() {
             self.expire(path, &files);
