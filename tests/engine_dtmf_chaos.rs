@@ -1,5 +1,5 @@
-//! Keys heard, pressed, hidden, gathered and recorded in any order, while parties are linked, bridged, held
-//! and closed, and their packets are lost, late and hostile.
+//! Keys heard, pressed, hidden, gathered and recorded in any order, while parties are linked,
+//! bridged, held and closed, and their packets are lost, late and hostile.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

@@ -108,7 +108,8 @@ impl Scene {
 }
 
 /// Two parts and a bit.
-const LARGE: usize = 2 * PART_LEN as usize + 1_000;
+const LARGE: usize = (2 << 23) + 1_000;
+const _: () = assert!(PART_LEN == 1 << 23);
 
 #[test]
 fn a_recording_is_brought_away_and_its_copy_deleted() {

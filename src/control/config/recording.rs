@@ -200,7 +200,8 @@ mod tests {
         let stored = stored.unwrap();
         assert!(stored.store.is_some() && !stored.keep);
         assert_eq!(stored.retention, Some(Duration::from_secs(30 * DAY_S)));
-        let wrong: [(fn(&mut Settings), &str); 7] = [
+        type Change = fn(&mut Settings);
+        let wrong: [(Change, &str); 7] = [
             (
                 |s| s.recording_store = Some("calls".into()),
                 "recording-store: ",

@@ -243,7 +243,7 @@ impl Veil {
     pub(in crate::engine) fn key_event(&mut self, said: &Said, waits_us: u64) {
         let waits = self.samples(waits_us);
         let known = self.said.filter(|event| event.id == said.id);
-        let event = known.unwrap_or(Event {
+        let event = known.unwrap_or_else(|| Event {
             id: said.id,
             start: self.end() + waits,
             waited: waits,

@@ -15,6 +15,8 @@ use crate::record::span::SpanKind;
 
 /// Height of a channel's lane in pixels.
 const LANE: usize = 160;
+/// From a lane's middle to the highest sample.
+const REACH: i32 = 76;
 /// Left of the lanes: their names.
 const LEFT: usize = 120;
 /// Right of the lanes.
@@ -25,6 +27,8 @@ const TOP: usize = 32;
 const BOTTOM: usize = 64;
 /// Side of a character in pixels.
 const GLYPH: usize = 8;
+/// In the place of characters that the font has not.
+const UNKNOWN: &[u8; GLYPH] = &BASIC_LEGACY[b'?' as usize];
 /// Samples that are read at once.
 const PIECE: usize = 16_384;
 
@@ -61,9 +65,8 @@ pub(super) fn draw(
     let peaks = peaks(recording, across)?;
     let length = info.length();
     let at = |time: Duration| {
-        let share = time.as_secs_f64() / length.as_secs_f64().max(1e-9);
-        // Below the width, which is at most 16,000.
-        LEFT + (share.clamp(0.0, 1.0) * across as f64) as usize
+        let part = time.min(length).as_micros() * across as u128 / length.as_micros().max(1);
+        LEFT + usize::try_from(part).unwrap_or(across)
     };
     if let Some(sidecar) = sidecar {
         canvas.text(
@@ -157,9 +160,7 @@ impl Canvas {
     fn text(&mut self, x: usize, y: usize, text: &str, colour: Colour) {
         for (at, character) in text.chars().enumerate() {
             let index = usize::try_from(u32::from(character)).unwrap_or(usize::MAX);
-            let glyph = BASIC_LEGACY
-                .get(index)
-                .unwrap_or(&BASIC_LEGACY[usize::from(b'?')]);
+            let glyph = BASIC_LEGACY.get(index).unwrap_or(UNKNOWN);
             for (row, bits) in glyph.iter().enumerate() {
                 for column in (0..GLYPH).filter(|column| bits & 1 << column != 0) {
                     let (x, y) = (x + at * GLYPH + column, y + row);
@@ -198,10 +199,9 @@ impl Canvas {
         let middle = TOP + channel * LANE + LANE / 2;
         let name: String = name.chars().take((LEFT - GLYPH) / GLYPH).collect();
         self.text(GLYPH, middle - GLYPH / 2, &name, INK);
-        let reach = (LANE / 2 - 4) as i32;
         for (column, &(low, high)) in peaks.iter().enumerate() {
             let y = |sample: i16| {
-                let off = i32::from(sample) * reach / i32::from(i16::MAX);
+                let off = i32::from(sample) * REACH / i32::from(i16::MAX);
                 middle.saturating_add_signed(-off as isize)
             };
             let (x, top, bottom) = (LEFT + column, y(high), y(low));
