@@ -1,6 +1,6 @@
 //! Writer threads: the only ones that wait for a disk.
 //!
-//! Each recording has a bounded buffer ([`Item`]) that its session fills and a writer empties, one
+//! Each recording has a bounded buffer that its session fills and a writer empties, one
 //! at a time, so that octets, header and journal keep their order. Writers take whatever recording
 //! has something to write; one that the disk holds up holds up that recording alone. As a dead
 //! disk would hold up all writers one by one, at most [`WRITERS_PER_DISK`] wait for the same disk,

@@ -141,7 +141,7 @@ pub struct Request<'a> {
     /// `media-echo`: who hears itself, and who is heard by nobody.
     pub media_echo: Option<Echo>,
     /// `file` to play: a path, or an `http` or `https` URL; in a list (ours, not rtpengine's) up
-    /// to [`SEQUENCE_MAX`] one after another.
+    /// to [`SEQUENCE_MAX`](crate::engine::SEQUENCE_MAX) one after another.
     pub files: Option<Vec<Cow<'a, str>>>,
     /// `blob`, or `blob64` decoded: a file to play, in the message.
     pub blob: Option<Cow<'a, [u8]>>,
