@@ -66,6 +66,9 @@ fn the_example_uncommented_is_valid_and_shows_the_defaults() {
     // These have no default of their own, or depend on the machine: the example is an example.
     (all.ng_tcp, all.http_token, all.max_calls, all.socket_buffer) = (None, None, None, None);
     (all.workers, all.pin, all.dtmf_log_dest) = (None, Vec::new(), None);
+    (all.recording_store, all.recording_store_option) = (None, Vec::new());
+    (all.recording_key, all.recording_callback) = (None, None);
+    all.recording_retention = None;
     let defaults = Settings::default().resolve().unwrap();
     assert_eq!(
         format!("{:?}", all.resolve().unwrap()),
