@@ -6,7 +6,7 @@
 //! such a point are not sent any more: their numbers may already have been used.
 
 use super::api::StreamIx;
-use super::time::{Micros, ticks};
+use super::time::{Micros, ticks, ticks_us};
 use crate::wire::rtcp::{ReportedMap, SenderMap};
 use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 
@@ -203,6 +203,13 @@ impl Egress {
             self.lead -= back;
             *own = own.plus(ticks - back);
         }
+    }
+
+    /// When the next packet is due by the wall clock: once the latest one is over, and what
+    /// timestamps are ahead has passed.
+    pub(super) fn due(&self) -> Micros {
+        let ahead = ticks_us(self.step.saturating_add(self.lead), self.clock_hz);
+        self.newest_at.plus(if self.started { ahead } else { 0 })
     }
 
     /// The latest frame of our own was said before it was due, by so much.

@@ -11,6 +11,7 @@ use super::fork::{HAND_BACK_US_MAX, REST_US};
 use super::voice::{RECODE_REST_US, pass_over};
 use super::*;
 use crate::engine::digits::EventType;
+use crate::engine::egress::Egress;
 use crate::engine::voice::{BridgeConfig, BridgeIx, Idle, Pair, Spoken};
 
 /// Changes between passing and mixing.
@@ -42,8 +43,15 @@ impl Call {
         if bridge.pair != Pair::Relays {
             return;
         }
-        (bridge.pair, bridge.next_at) = (Pair::Mixes, now);
         let legs: SmallVec<[StreamIx; 2]> = bridge.seats.iter().map(|s| s.member.stream).collect();
+        // Packets passed without the delay that mixing has: what timestamps are ahead since then,
+        // or would be now, is waited for.
+        let egresses = legs
+            .iter()
+            .map(|leg| &self.streams[usize::from(leg.0)].egress);
+        let due = egresses.map(Egress::due).max().unwrap_or(now);
+        let latest = now.plus(bridge.period_us());
+        (bridge.pair, bridge.next_at) = (Pair::Mixes, due.clamp(now, latest));
         for leg in legs {
             self.perk_up(now, leg);
             match self.open_mouth(now, leg) {
