@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 
 pub use notify::CALLBACK_LEN_MAX;
 pub use seal::{Key, KeyError, RECIPIENTS_MAX};
@@ -158,15 +158,18 @@ impl Keeper {
         });
     }
 
-    /// Does what is left to be done for a recording; again and again until it is done.
-    async fn bring_away(&self, path: &str) {
+    /// Does what is left to be done for a recording; again and again until it is done. `free`: who
+    /// may try now. Those that wait for their next attempt keep nobody from theirs.
+    async fn bring_away(&self, path: &str, free: &Semaphore) {
         let files = Files::of(&self.dir, path);
         let mut wait = RETRY_MIN;
         for attempt in 1_u32.. {
+            let turn = free.acquire().await;
             let error = match self.attempt(path, &files).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
+            drop(turn);
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(recording = path, attempt, %error, "not stored yet");
             if attempt == ATTEMPTS_TOLD {

@@ -57,8 +57,7 @@ pub(super) async fn keep(
             }
             let (keeper, free) = (Arc::clone(&keeper), Arc::clone(&free));
             working.spawn(async move {
-                let _held = free.acquire_owned().await;
-                keeper.bring_away(&path).await;
+                keeper.bring_away(&path, &free).await;
                 path
             });
         }

@@ -81,8 +81,7 @@ pub(super) async fn upload(
         }
         _ => {
             progress.write(state)?;
-            let octets = std::fs::read(file).map_err(at(file))?;
-            store.objects.put(&object, octets.into()).await?;
+            whole(store, file, &object).await?;
         }
     }
     if let Err(error) = verify(store, &object, &progress).await {
@@ -93,6 +92,37 @@ pub(super) async fn upload(
         return Err(error);
     }
     remove(state)
+}
+
+/// Brings a file in one go; no more than some parts of it are in memory.
+async fn whole(store: &Store, file: &Path, object: &ObjectPath) -> Result<(), VaultError> {
+    let mut source = std::fs::File::open(file).map_err(at(file))?;
+    let mut part = || {
+        let (mut octets, mut source) = (Vec::new(), (&mut source).take(PART_LEN));
+        source.read_to_end(&mut octets).map_err(at(file))?;
+        Ok::<_, VaultError>(octets)
+    };
+    let first = part()?;
+    if (first.len() as u64) < PART_LEN {
+        store.objects.put(object, first.into()).await?;
+        return Ok(());
+    }
+    let mut upload = store.objects.put_multipart(object).await?;
+    let mut octets = first;
+    let brought = loop {
+        if octets.is_empty() {
+            break upload.complete().await.map(drop).map_err(VaultError::from);
+        }
+        let brought = upload.put_part(octets.into()).await;
+        octets = match brought.map_err(VaultError::from).and_then(|()| part()) {
+            Ok(octets) => octets,
+            Err(error) => break Err(error),
+        };
+    };
+    if brought.is_err() {
+        let _what_is_there_goes = upload.abort().await;
+    }
+    brought
 }
 
 /// Brings what is missing of an upload in parts.
