@@ -389,7 +389,8 @@ impl Recording {
         self.command(Command::Track(track, config));
     }
 
-    /// What a track's payload types mean from now on.
+    /// What a track's payload types mean from now on; numbers that are not among them keep their
+    /// meaning.
     pub fn set_types(&self, track: TrackIx, types: Vec<TrackType>) {
         self.command(Command::Types(track, types));
     }

@@ -31,7 +31,7 @@ use super::span::{Span, SpanKind};
 use super::track::{SETTLE, Track};
 use crate::audio::codec::CodecError;
 use crate::audio::level::SpeechDetector;
-use crate::engine::{Entry, TRACKS_MAX, TapeReader, TrackIx};
+use crate::engine::{Entry, Side, TRACKS_MAX, TapeReader, TrackIx};
 
 /// How often octets are given out.
 pub const FLUSH: Duration = Duration::from_millis(160);
@@ -99,6 +99,8 @@ pub struct Session {
     config: RecordingConfig,
     tape: TapeReader,
     slots: [Option<Slot>; TRACKS_MAX],
+    /// Whose payload types they know: leg and side.
+    owners: [Option<(Box<str>, Side)>; TRACKS_MAX],
     mixer: Mixer,
     detector: SpeechDetector,
     sink: Sink,
@@ -147,6 +149,7 @@ impl Session {
         let trims = config.trim && sink.copying().is_none();
         let mut session = Self {
             slots: Default::default(),
+            owners: Default::default(),
             mixer: Mixer::new(channels),
             detector: SpeechDetector::new(rate_hz),
             sink,

@@ -16,6 +16,7 @@ mod ready;
 mod render;
 mod slide;
 mod source;
+mod types;
 mod voice;
 mod warp;
 
@@ -27,6 +28,7 @@ use crate::wire::rtp::RtpHeader;
 use queue::Waiting;
 pub use queue::{WAITING_BYTES_MAX, WAITING_MAX};
 pub use ready::MARKS_MAX;
+pub(super) use types::Types;
 pub use voice::CONCEALED_MS_MAX;
 
 use queue::What;
@@ -35,9 +37,6 @@ use source::Stamp;
 
 /// How long after its moment a sample is final: later packets are lost to the recording.
 pub const SETTLE: Duration = Duration::from_millis(200);
-
-/// Most payload types; there are no more.
-const TYPES_MAX: usize = 128;
 
 /// RTP's clock where a payload type is not known.
 const CLOCK_HZ: u32 = 8_000;
@@ -71,7 +70,7 @@ pub struct TrackStats {
 /// packet of sound more than was read, and four decoders.
 #[derive(Debug)]
 pub struct Track {
-    types: Vec<TrackType>,
+    types: Types,
     renderer: Renderer,
 }
 
@@ -81,20 +80,24 @@ impl Track {
     #[must_use]
     pub fn new(rate_hz: u32) -> Self {
         Self {
-            types: Vec::new(),
+            types: Types::default(),
             renderer: Renderer::new(rate_hz),
         }
     }
 
-    /// What payload types mean from now on. Decoders of types that stay, stay.
+    /// What payload types mean from now on; numbers that are not among them keep their meaning.
+    /// Decoders of types that stay, stay.
     pub fn set_types(&mut self, types: &[TrackType]) {
-        self.types.clear();
-        self.types.extend(types.iter().take(TYPES_MAX));
-        let types = &self.types;
+        self.types.agree(types);
         self.renderer.keep(|kind| {
             let same = |known: &TrackType| known.kind == TrackKind::Sound(kind);
             types.iter().any(same)
         });
+    }
+
+    /// Somebody else is on it from now on: no payload type means anything until it is said.
+    pub fn forget_types(&mut self) {
+        self.types.forget();
     }
 
     /// A packet of the tape; times do not go back.
@@ -167,8 +170,7 @@ impl Track {
 
     /// What a payload type carries, and its clock.
     fn meaning(&self, pt: u8) -> (What, u32) {
-        let known = self.types.iter().find(|known| known.pt == pt);
-        match known.map(|known| known.kind) {
+        match self.types.kind(pt) {
             Some(TrackKind::Sound(kind)) => (What::Sound(kind), kind.clock_hz().max(1)),
             Some(TrackKind::Noise { clock_hz }) => (What::Noise(clock_hz), clock_hz.max(1)),
             Some(TrackKind::Opaque { clock_hz }) => (What::Opaque, clock_hz.max(1)),

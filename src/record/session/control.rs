@@ -15,7 +15,8 @@ use crate::record::track::Track;
 pub enum Command {
     /// Somebody is on a track from now on.
     Track(TrackIx, TrackConfig),
-    /// What a track's payload types mean from now on.
+    /// What a track's payload types mean from now on; numbers that are not among them keep their
+    /// meaning.
     Types(TrackIx, Vec<TrackType>),
     /// From this moment on nothing is recorded.
     Pause(Instant),
@@ -55,13 +56,16 @@ impl Session {
 
     pub(super) fn set_track(&mut self, track: TrackIx, config: &TrackConfig, out: &mut Output) {
         let channel = self.config.layout.channel_of(track, config.channel);
-        let Some(slot) = self.slots.get_mut(usize::from(track.0)) else {
+        let ix = usize::from(track.0);
+        let (Some(slot), Some(owner)) = (self.slots.get_mut(ix), self.owners.get_mut(ix)) else {
             return;
         };
         if channel >= self.config.layout.channels() {
             return;
         }
         let (clock, rate_hz) = (self.clock, self.config.rate_hz);
+        let now = Some((config.leg.clone(), config.side));
+        let is_other = std::mem::replace(owner, now.clone()) != now;
         let copying = self.sink.copying();
         if copying.is_none() || self.config.silence_max.is_some() {
             let slot = slot.get_or_insert_with(|| Slot {
@@ -70,9 +74,15 @@ impl Session {
                 channel: 0,
             });
             slot.channel = usize::from(channel);
+            if is_other {
+                slot.track.forget_types();
+            }
             slot.track.set_types(&config.types);
         }
         if let Some(copying) = copying {
+            if is_other {
+                copying.forget_types();
+            }
             copying.set_types(&config.types);
         }
         let note = Note::Track {

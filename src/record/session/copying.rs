@@ -8,6 +8,7 @@ use crate::engine::{Taped, TrackKind, TrackType};
 use crate::record::file::copy::CopyWriter;
 use crate::record::sidecar::StatsInfo;
 use crate::record::span::Span;
+use crate::record::track::Types;
 use crate::wire::rtp::RtpHeader;
 
 /// A packet waits so long before it is stored: a pause that is told so late leaves it out all the
@@ -21,7 +22,7 @@ const HELD_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Copying {
     writer: CopyWriter,
-    types: Vec<TrackType>,
+    types: Types,
     held: VecDeque<Held>,
     undecoded: u64,
 }
@@ -39,7 +40,7 @@ impl Copying {
     pub(super) fn new(writer: CopyWriter) -> Self {
         Self {
             writer,
-            types: Vec::new(),
+            types: Types::default(),
             held: VecDeque::new(),
             undecoded: 0,
         }
@@ -50,7 +51,12 @@ impl Copying {
     }
 
     pub(super) fn set_types(&mut self, types: &[TrackType]) {
-        self.types = types.to_vec();
+        self.types.agree(types);
+    }
+
+    /// Somebody else is recorded from now on.
+    pub(super) fn forget_types(&mut self) {
+        self.types.forget();
     }
 
     /// A packet of the tape. What is not to be heard is not stored: keys that are to be taken out
@@ -64,8 +70,7 @@ impl Copying {
             return;
         };
         let opus = TrackKind::Sound(CodecKind::Opus);
-        let is_opus = |known: &TrackType| known.pt == header.pt && known.kind == opus;
-        if !self.types.iter().any(is_opus) {
+        if self.types.kind(header.pt) != Some(opus) {
             self.undecoded += 1;
             return;
         }

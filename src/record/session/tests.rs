@@ -5,8 +5,8 @@ pub(in crate::record) use rig::*;
 use super::*;
 use crate::audio::codec::CodecKind;
 use crate::audio::mix;
-use crate::engine::{Taped, TrackKind};
-use crate::record::config::{Format, Layout, PauseMode};
+use crate::engine::{Side, Taped, TrackKind, TrackType};
+use crate::record::config::{Format, Layout, PauseMode, TrackConfig};
 use crate::record::journal;
 use crate::record::sidecar::sum;
 
@@ -250,8 +250,9 @@ fn a_track_that_cannot_be_on_the_file_is_not() {
 
 #[test]
 fn types_that_change_are_heard() {
-    let mut rig = Rig::new(config(Layout::Mono, 1));
-    rig.command(Command::Types(TrackIx(0), Vec::new()));
+    let mut config = config(Layout::Mono, 1);
+    config.tracks[0].types.clear();
+    let mut rig = Rig::new(config);
     rig.until(ms(1_000));
     rig.command(Command::Types(TrackIx(0), party("", 0).types));
     rig.until(ms(2_000));
@@ -262,6 +263,53 @@ fn types_that_change_are_heard() {
     let stats = &recorded.sidecar.tracks[0].stats;
     assert_eq!((stats.packets, stats.undecoded), (50, 50));
     assert_eq!(stats.codecs, ["PCMU/8000"]);
+}
+
+#[test]
+fn packets_of_before_a_change_mean_what_they_meant() {
+    let pcma = TrackType {
+        pt: 8,
+        kind: TrackKind::Sound(CodecKind::Pcma),
+    };
+    let all = plain(config(Layout::Mono, 1), 2_000);
+    let mut rig = Rig::new(config(Layout::Mono, 1));
+    rig.until(ms(1_000));
+    // The recorder is told before it reads what is on the tape, and some is still under way.
+    rig.command(Command::Types(TrackIx(0), vec![pcma]));
+    rig.command(Command::Track(
+        TrackIx(0),
+        TrackConfig {
+            label: Some("agent".into()),
+            types: vec![pcma],
+            ..party("leg-0", 0)
+        },
+    ));
+    rig.until(ms(2_000));
+    rig.stop(2_000);
+    let recorded = rig.finish();
+    assert!(recorded.pcm == all.pcm);
+    assert_eq!(recorded.sidecar.tracks[0].stats.undecoded, 0);
+}
+
+#[test]
+fn what_numbers_meant_for_another_party_is_forgotten() {
+    let other = TrackConfig {
+        types: Vec::new(),
+        ..party("another", 0)
+    };
+    let heard = TrackConfig {
+        side: Side::Out,
+        ..other.clone()
+    };
+    for other in [other, heard] {
+        let mut rig = Rig::new(config(Layout::Mono, 1));
+        rig.until(ms(1_000));
+        rig.command(Command::Track(TrackIx(0), other));
+        rig.until(ms(2_000));
+        rig.stop(2_000);
+        let stats = rig.finish().sidecar.tracks[0].stats.clone();
+        assert_eq!((stats.packets, stats.undecoded), (50, 50));
+    }
 }
 
 #[test]
@@ -359,31 +407,60 @@ fn no_more_turns_wait_than_were_told() {
 }
 
 #[cfg(feature = "opus")]
-#[test]
-fn opus_is_stored_as_it_came_and_pauses_hold_nothing_of_it() {
+fn opus_copy() -> Rig {
     let mut config = config(Layout::Mono, 1);
     config.format = Format::OpusCopy;
     config.rate_hz = 48_000;
     config.tracks[0].types[0].kind = TrackKind::Sound(CodecKind::Opus);
     let mut rig = Rig::new(config);
     rig.speaks.clear();
+    rig
+}
+
+/// A frame of 20 ms that says where it is from.
+#[cfg(feature = "opus")]
+fn send_opus(rig: &mut Rig, frame: u16) {
+    let mut rtp = vec![0x80, 0];
+    rtp.extend(frame.to_be_bytes());
+    rtp.extend((u32::from(frame) * 960).to_be_bytes());
+    rtp.extend(7_u32.to_be_bytes());
+    rtp.push(31 << 3);
+    rtp.extend_from_slice(format!("frame {frame:03}").as_bytes());
+    let taped = Taped {
+        at: rig.now,
+        track: TrackIx(0),
+        event: false,
+        veiled: false,
+        silenced: false,
+        rtp: &mut rtp,
+    };
+    rig.tape.as_mut().expect("the tape").packet(&taped, 12);
+    rig.now += FRAME;
+    rig.work();
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn of_another_party_no_packet_is_stored_before_its_types_are_known() {
+    let mut rig = opus_copy();
+    for frame in 0..100 {
+        if frame == 50 {
+            let mut other = party("another", 0);
+            other.types.clear();
+            rig.command(Command::Track(TrackIx(0), other));
+        }
+        send_opus(&mut rig, frame);
+    }
+    rig.stop(2_000);
+    let stats = rig.finish().sidecar.tracks[0].stats.clone();
+    assert_eq!((stats.packets, stats.undecoded), (50, 50));
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn opus_is_stored_as_it_came_and_pauses_hold_nothing_of_it() {
+    let mut rig = opus_copy();
     for frame in 0..150_u16 {
-        let mut rtp = vec![0x80, 0];
-        rtp.extend(frame.to_be_bytes());
-        rtp.extend((u32::from(frame) * 960).to_be_bytes());
-        rtp.extend(7_u32.to_be_bytes());
-        // A frame of 20 ms that says where it is from.
-        rtp.push(31 << 3);
-        rtp.extend_from_slice(format!("frame {frame:03}").as_bytes());
-        let taped = Taped {
-            at: rig.now,
-            track: TrackIx(0),
-            event: false,
-            veiled: false,
-            silenced: false,
-            rtp: &mut rtp,
-        };
-        rig.tape.as_mut().expect("the tape").packet(&taped, 12);
         if frame == 52 {
             let at = rig.at(1_000);
             rig.command(Command::Pause(at));
@@ -392,8 +469,7 @@ fn opus_is_stored_as_it_came_and_pauses_hold_nothing_of_it() {
             let at = rig.at(2_000);
             rig.command(Command::Resume(at));
         }
-        rig.now += FRAME;
-        rig.work();
+        send_opus(&mut rig, frame);
     }
     rig.stop(3_000);
     let recorded = rig.finish();
