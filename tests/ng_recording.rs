@@ -6,6 +6,8 @@
     reason = "test signals are far inside every range"
 )]
 
+#[path = "ng_recording/room.rs"]
+mod room;
 mod support;
 
 use std::path::{Path, PathBuf};
