@@ -1,8 +1,10 @@
 #!/bin/bash
 # What takes longer than `make test`: every fuzz target with coverage, on the stable toolchain; the
-# properties with many more cases; and a switch under calls that come and go, which must not grow.
+# properties with many more cases; recordings of long calls; and a switch under calls that come and
+# go, which must not grow.
 #
-# usage: scripts/soak.sh [MINUTES]        (30 unless given; about a third for each part)
+# usage: scripts/soak.sh [MINUTES]        (30 unless given; about a third for each part but the
+#                                         recordings, which take some minutes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,6 +39,10 @@ done
 echo "== properties: with forty times the cases"
 PROPTEST_CASES=10000 cargo nextest run --release --no-fail-fast \
     -E 'binary(offer_answer) + binary(/^engine_/) + binary(telephone_event) + kind(lib)'
+
+echo "== recordings of long calls in which everything happens"
+cargo nextest run --release --run-ignored only --no-capture \
+    --test recording_scenario --test ng_recording_scenario --test record_track
 
 echo "== calls that come and go: $third s"
 CROSSPOINT_TEST_SOAK_S=$third cargo nextest run --release --run-ignored only \

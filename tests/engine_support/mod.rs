@@ -213,7 +213,12 @@ impl World {
     }
 
     pub fn wait(&mut self, ms: u64) {
-        let until = self.now + Duration::from_millis(ms);
+        self.wait_until(self.now + Duration::from_millis(ms));
+    }
+
+    /// Timers run up to a moment that is not over yet.
+    pub fn wait_until(&mut self, until: Instant) {
+        let until = until.max(self.now);
         while let Some(at) = self.call.poll_timeout().filter(|&at| at <= until) {
             self.now = self.now.max(at);
             self.call.handle_timeout(self.now);

@@ -13,6 +13,9 @@
     reason = "shared by test programs that each use a part; test data is far inside every range"
 )]
 
+pub mod heard;
+pub mod plan;
+
 use std::f64::consts::TAU;
 use std::time::Duration;
 
@@ -23,6 +26,7 @@ use crosspoint::record::span::{Span, SpanKind};
 use crosspoint::record::track::{SETTLE, Track};
 
 pub const PCMU: u8 = 0;
+pub const PCMA: u8 = 8;
 pub const G722: u8 = 9;
 pub const NOISE: u8 = 13;
 pub const L16: u8 = 96;
@@ -44,6 +48,7 @@ pub fn types() -> Vec<TrackType> {
     let other = |pt, kind| TrackType { pt, kind };
     vec![
         sound(PCMU, CodecKind::Pcmu),
+        sound(PCMA, CodecKind::Pcma),
         sound(G722, CodecKind::G722),
         sound(L16, kind_of(L16)),
         sound(OPUS, CodecKind::Opus),
@@ -216,6 +221,7 @@ impl Talker {
 
 fn kind_of(pt: u8) -> CodecKind {
     match pt {
+        PCMA => CodecKind::Pcma,
         G722 => CodecKind::G722,
         OPUS => CodecKind::Opus,
         L16 => CodecKind::L16 {
