@@ -109,6 +109,25 @@ impl PageWriter {
     }
 }
 
+/// A packet of 20 ms without sound in each stream. All streams but the last say how long they are
+/// (RFC 6716 appendix B).
+pub(super) fn silence(streams: u8) -> Vec<u8> {
+    let mut packet = [TOC_20_MS, 0].repeat(usize::from(streams.saturating_sub(1)));
+    packet.push(TOC_20_MS);
+    packet
+}
+
+/// The last page of a stream without any sound: players want one that has a packet, of which
+/// nothing is heard.
+pub(super) fn silent_end(head: &Head, serial: u32, sequence: u32, out: &mut Vec<u8>) {
+    let mut pages = PageWriter {
+        sequence,
+        ..PageWriter::new(serial)
+    };
+    pages.packet(&silence(head.streams), 0, out);
+    pages.finish(head.pre_skip.into(), out);
+}
+
 /// The identification header of `channels`, each a stream of its own; `joint`: of one or two in
 /// one stream.
 pub(super) fn head(channels: u8, joint: bool, pre_skip: u16, rate_hz: u32) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Sound into Ogg Opus.
 
-use super::ogg::{PageWriter, TOC_20_MS, head, tags};
+use super::ogg::{PageWriter, head, silence, tags};
 use crate::audio::codec::CodecError;
 use crate::audio::opus::{CLOCK_HZ, FRAME_OCTETS_MAX, MultistreamEncoder, OpusConfig};
 
@@ -118,15 +118,9 @@ impl OpusWriter {
         let len = self.encoder.encode(frame, &mut self.packet);
         match len.ok().and_then(|len| self.packet.get(..len)) {
             Some(packet) => self.pages.packet(packet, self.encoded, out),
-            None => self.pages.packet(&lost(self.channels), self.encoded, out),
+            None => self
+                .pages
+                .packet(&silence(self.channels), self.encoded, out),
         }
     }
-}
-
-/// A packet of 20 ms without sound in each stream. All streams but the last say how long they are
-/// (RFC 6716 appendix B).
-fn lost(channels: u8) -> Vec<u8> {
-    let mut packet = [TOC_20_MS, 0].repeat(usize::from(channels) - 1);
-    packet.push(TOC_20_MS);
-    packet
 }

@@ -1,14 +1,14 @@
 //! Closes a file that its writer could not close.
 //!
 //! What is whole stays: a WAV keeps its whole frames, and its header is made to tell them; an Ogg
-//! stream keeps its pages up to the last whole one, which is made its end. Nothing is decoded. A
-//! file that is none of ours is left as it is.
+//! stream keeps its pages up to the last whole one, which is made its end, or gets one if there is
+//! no sound yet. Nothing is decoded. A file that is none of ours is left as it is.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use super::ogg::Head;
+use super::ogg::{Head, silent_end};
 use super::pages::PageReader;
 use super::wav::{DS64_LEN, Sizes};
 use crate::audio::clip::wav::{self, HEADER_LEN, TAG_ALAW, TAG_PCM, TAG_ULAW};
@@ -213,10 +213,14 @@ fn rewrite(bytes: &mut [u8], head: &wav::Head, sizes: Sizes) -> Result<(), Repai
     Ok(())
 }
 
+/// Pages before the sound, one for each header, as recordings have them.
+const HEADER_PAGES: u64 = 2;
+
 /// What is known of an Ogg file's last page.
 struct LastPage {
     offset: u64,
     len: usize,
+    sequence: u32,
     is_end: bool,
 }
 
@@ -240,6 +244,7 @@ fn repair_ogg(file: &mut impl Storage, len: u64) -> Result<Repaired, RepairError
         last = Some(LastPage {
             offset: found.offset,
             len: found.len,
+            sequence: page.sequence,
             is_end: page.has(FLAG_LAST),
         });
         if page.has(FLAG_LAST) {
@@ -249,15 +254,25 @@ fn repair_ogg(file: &mut impl Storage, len: u64) -> Result<Repaired, RepairError
     if pages.gave_up() {
         return Err(RepairError::Damaged);
     }
-    let (Some((_, head)), Some(last), true) = (stream, last, count >= 2) else {
+    let (Some((serial, head)), Some(last), true) = (stream, last, count >= HEADER_PAGES) else {
         return Err(RepairError::Empty);
     };
-    let end = last.offset + last.len as u64;
-    if !last.is_end {
-        mark_end(file, &last)?;
-    }
-    if end < len {
+    let mut end = last.offset + last.len as u64;
+    let cut = len - end;
+    if cut > 0 {
         file.set_len(end)?;
+    }
+    match last.is_end {
+        true => {}
+        false if count == HEADER_PAGES && granule == 0 => {
+            let mut page = Vec::new();
+            silent_end(&head, serial, last.sequence.wrapping_add(1), &mut page);
+            file.seek(SeekFrom::Start(end))?;
+            file.write_all(&page)?;
+            file.flush()?;
+            end += page.len() as u64;
+        }
+        false => mark_end(file, &last)?,
     }
     Ok(Repaired {
         container: Container::Ogg,
@@ -267,8 +282,8 @@ fn repair_ogg(file: &mut impl Storage, len: u64) -> Result<Repaired, RepairError
             .cast_unsigned()
             .saturating_sub(u64::from(head.pre_skip)),
         bytes: end,
-        cut: len - end,
-        changed: !last.is_end || end < len,
+        cut,
+        changed: !last.is_end || cut > 0,
     })
 }
 

@@ -262,7 +262,26 @@ mod ogg {
         // Also where it was not closed.
         let open = &file[..usize::try_from(header).unwrap()];
         let (repaired, _) = repaired(&[open, &stale].concat()).unwrap();
-        assert_eq!((repaired.bytes, repaired.frames), (header, 0));
+        // A page with an empty packet of one octet.
+        assert_eq!((repaired.bytes, repaired.frames), (header + 29, 0));
+    }
+
+    /// Players do not open a stream of headers alone.
+    #[test]
+    fn a_stream_without_sound_gets_an_end() {
+        for channels in [1, 2, 3, 16] {
+            let (file, header) = file(channels);
+            let header = usize::try_from(header).unwrap();
+            let (repaired, bytes) = repaired(&file[..header]).unwrap();
+            assert_eq!((repaired.frames, repaired.changed), (0, true));
+            assert_eq!(bytes[..header], file[..header]);
+            let (page, len) = Page::parse(&bytes[header..]).unwrap();
+            assert_eq!(header + len, bytes.len());
+            assert!(page.has(FLAG_LAST));
+            assert_eq!((page.sequence, page.granule), (2, 312));
+            assert_eq!(page.body.len(), 2 * usize::from(channels) - 1);
+            assert!(heard(&bytes).1.is_empty());
+        }
     }
 
     #[test]
