@@ -27,15 +27,15 @@ pub(super) use item::{Closing, Item, Reporter};
 use self::item::Next;
 use self::storage::Storage;
 
-/// A buffer takes so much of its recording's sound, as far as [`PENDING_BYTES_MAX`] allows: disks
-/// stall for ten seconds, and nothing is lost.
+/// A buffer takes so much of its recording's sound, in every format: disks stall for ten seconds,
+/// and nothing is lost.
 pub const PENDING: Duration = Duration::from_secs(16);
 
 /// A buffer takes at least so many octets.
 pub const PENDING_BYTES_MIN: usize = 128 << 10;
 
-/// A buffer takes at most so many octets.
-pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// A buffer takes at most so many octets: [`PENDING`] of 16 channels of 48 kHz, and some.
+pub const PENDING_BYTES_MAX: usize = 24 << 20;
 
 /// Octets of a journal that wait to be written; more are lost, and counted.
 pub const JOURNAL_PENDING_MAX: usize = 256 << 10;

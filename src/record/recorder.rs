@@ -22,6 +22,7 @@ use super::disk::{
 };
 use super::event::RecordingEvent;
 use super::session::{Command, Output, Session};
+use super::vault::pattern::YEAR_9999;
 use super::vault::{Vault, VaultConfig};
 use crate::audio::codec::CodecError;
 use crate::engine::{TapeReader, TrackIx, TrackType};
@@ -266,7 +267,11 @@ impl Recorder {
     /// Ends all recordings now and waits until they are closed, at most so long. Those that are
     /// not by then are closed at the next start. Blocks. `true`: all are closed.
     pub fn shutdown(&self, within: Duration) -> bool {
-        self.shared.over.store(true, Ordering::Relaxed);
+        {
+            // Whoever begins now has its name already, and is counted, or comes too late.
+            let _names = lock(&self.shared.names);
+            self.shared.over.store(true, Ordering::Relaxed);
+        }
         let until = Instant::now() + within;
         while self.shared.counters.live.load(Ordering::Relaxed) > 0 {
             if Instant::now() >= until {
@@ -278,10 +283,10 @@ impl Recorder {
     }
 
     fn take_name(&self, path: &str) -> Result<(), RecordError> {
+        let mut names = lock(&self.shared.names);
         if self.shared.over.load(Ordering::Relaxed) {
             return Err(RecordError::Over);
         }
-        let mut names = lock(&self.shared.names);
         if names.len() >= self.recordings_max {
             add(&self.shared.counters.refused, 1);
             return Err(RecordError::TooMany(self.recordings_max));
@@ -347,9 +352,15 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<
 fn wall(at: Instant) -> String {
     let (wall, now) = (SystemTime::now(), Instant::now());
     let at = match now.checked_duration_since(at) {
-        Some(before) => wall - before,
-        None => wall + (at - now),
+        Some(before) => wall.checked_sub(before),
+        None => wall.checked_add(at - now),
     };
+    written(at.unwrap_or(wall))
+}
+
+/// A clock that is set to before 1970, or to after 9999, is taken as the nearest that RFC 3339 has.
+fn written(at: SystemTime) -> String {
+    let at = at.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + YEAR_9999);
     humantime::format_rfc3339_millis(at).to_string()
 }
 

@@ -20,6 +20,8 @@ pub use self::control::Command;
 use self::control::Stop;
 use self::mixer::Mixer;
 use self::notes::Notes;
+#[cfg(test)]
+pub(super) use self::outage::END_LEN;
 use self::outage::Outage;
 use self::sink::Sink;
 use self::trim::Trim;

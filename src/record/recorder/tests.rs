@@ -1,5 +1,7 @@
 use super::*;
-use crate::record::config::{Layout, PauseMode};
+use crate::engine::{TRACKS_MAX, tape};
+use crate::record::config::{Layout, OPUS_BITRATES, RECORDING_RATES_HZ};
+use crate::record::session::{END_LEN, tests as session};
 
 #[test]
 fn commands_are_bounded_and_stopping_is_not() {
@@ -28,27 +30,88 @@ fn commands_are_bounded_and_stopping_is_not() {
     assert_eq!(inbox.take(), []);
 }
 
+/// A disk stalls for ten seconds; until the last octets before that are written and its first
+/// failure is known, some more may pass.
 #[test]
-fn a_buffer_takes_sixteen_seconds_as_far_as_it_may() {
-    let config = |format, rate_hz, layout| RecordingConfig {
-        call_id: "call".into(),
-        path: "a.wav".into(),
-        format,
-        rate_hz,
-        layout,
-        tracks: Vec::new(),
-        pause: PauseMode::Silence,
-        length_max: None,
-        silence_max: None,
-        trim: false,
-        metadata: "".into(),
+fn a_buffer_takes_more_than_ten_seconds_of_every_format() {
+    const LEAST: Duration = Duration::from_secs(14);
+    let opus = Format::Opus {
+        bitrate_bps: *OPUS_BITRATES.end(),
     };
-    let stereo = capacity(&config(Format::Wav, 8_000, Layout::Stereo));
-    assert_eq!(stereo, 16 * 32_000);
-    let least = capacity(&config(Format::WavAlaw, 8_000, Layout::Mono));
-    assert_eq!(least, PENDING_BYTES_MIN);
-    let most = capacity(&config(Format::Wav, 48_000, Layout::PerTrack(16)));
-    assert_eq!(most, PENDING_BYTES_MAX);
+    let formats = [
+        (Format::Wav, 2),
+        (Format::WavAlaw, 1),
+        (Format::WavUlaw, 1),
+        (opus, 1),
+        (Format::OpusCopy, 1),
+    ];
+    for (format, sample_len) in formats {
+        for rate_hz in RECORDING_RATES_HZ {
+            for channels in 1..=u8::try_from(TRACKS_MAX).expect("few") {
+                let config = RecordingConfig {
+                    format,
+                    rate_hz,
+                    ..session::config(Layout::PerTrack(channels), channels)
+                };
+                let bytes = capacity(&config);
+                let second = rate_hz as usize * usize::from(channels) * sample_len;
+                let least = LEAST.as_secs_f64() * second as f64;
+                let free = bytes as f64 - END_LEN as f64;
+                assert!(free >= least, "{format:?}, {rate_hz}, {channels}: {bytes}");
+                assert!((PENDING_BYTES_MIN..=PENDING_BYTES_MAX).contains(&bytes));
+            }
+        }
+    }
+    let mut stereo = session::config(Layout::Stereo, 2);
+    assert_eq!(capacity(&stereo), 16 * 32_000);
+    stereo.format = Format::WavAlaw;
+    stereo.layout = Layout::Mono;
+    assert_eq!(capacity(&stereo), PENDING_BYTES_MIN);
+}
+
+/// One that began while it was shut down is closed as the others are.
+#[test]
+fn nothing_begins_behind_a_shutdown() {
+    let dir = std::env::temp_dir().join(format!("crosspoint-over-{:016x}", fastrand::u64(..)));
+    let recorder = Recorder::start(RecorderConfig::new(dir.clone())).expect("a recorder");
+    let names = lock(&recorder.shared.names);
+    let begins = {
+        let recorder = Arc::clone(&recorder);
+        std::thread::spawn(move || {
+            let (_tape, reader) = tape(1, Instant::now());
+            recorder.begin(session::config(Layout::Mono, 1), reader)
+        })
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let ends = {
+        let recorder = Arc::clone(&recorder);
+        std::thread::spawn(move || {
+            let all = recorder.shutdown(Duration::from_secs(20));
+            (all, recorder.counters().completed.load(Ordering::Relaxed))
+        })
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    drop(names);
+    let begun = begins.join().expect("no panic").is_ok();
+    let ended = ends.join().expect("no panic");
+    assert_eq!(ended, (true, u64::from(begun)));
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+#[test]
+fn a_clock_that_is_far_off_is_no_reason_to_stop() {
+    let second = Duration::from_secs(1);
+    let epoch = SystemTime::UNIX_EPOCH;
+    let latest = epoch + YEAR_9999;
+    for (at, expected) in [
+        (epoch - second, "1970-01-01T00:00:00.000Z"),
+        (epoch, "1970-01-01T00:00:00.000Z"),
+        (epoch + second, "1970-01-01T00:00:01.000Z"),
+        (latest, "9999-12-31T23:59:59.000Z"),
+        (latest + second, "9999-12-31T23:59:59.000Z"),
+    ] {
+        assert_eq!(written(at), expected);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{DiskState, Output, samples};
 
 /// Octets that are kept free for the end of the file.
-const END_LEN: usize = 16 << 10;
+pub(in crate::record) const END_LEN: usize = 16 << 10;
 
 /// Silence that is made at a time, so that other recordings get their turn.
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(4);
@@ -113,5 +113,27 @@ impl Outage {
     fn room(&self, disk: &DiskState, out: &Output) -> u64 {
         let octets = disk.room.saturating_sub(out.bytes.len() + END_LEN);
         (octets / self.frame_len) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To the octet: 20 ms of 16 channels fit, or are owed.
+    #[test]
+    fn what_fits_is_given_and_what_does_not_is_owed() {
+        const SAMPLES: u64 = 960;
+        let len = 960 * 16 * 2 + END_LEN;
+        for (room, given) in [(len, SAMPLES), (len - 1, 0)] {
+            let mut outage = Outage::new(48_000, 16);
+            let disk = DiskState {
+                room,
+                ..DiskState::default()
+            };
+            outage.admit(SAMPLES, &disk, &Output::default());
+            assert_eq!((outage.given(), outage.owed), (given, SAMPLES - given));
+            assert_eq!(outage.is_over(), given > 0);
+        }
     }
 }

@@ -33,7 +33,7 @@ const EXTENSIONS: [&str; 3] = [".wav", ".opus", ".ogg"];
 const NOTHING: &str = "_";
 
 /// As far as four digits tell years.
-const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+pub(in crate::record) const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// Why a pattern or a path cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
