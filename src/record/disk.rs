@@ -19,7 +19,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(super) use close::complete;
+pub(super) use close::{Completion, complete, tidy};
 pub use counters::RecordCounters;
 pub(super) use counters::add;
 pub(super) use item::{Closing, Item, Reporter};
@@ -37,7 +37,8 @@ pub const PENDING_BYTES_MIN: usize = 128 << 10;
 /// A buffer takes at most so many octets: [`PENDING`] of 16 channels of 48 kHz, and some.
 pub const PENDING_BYTES_MAX: usize = 24 << 20;
 
-/// Octets of a journal that wait to be written; more are lost, and counted.
+/// Octets of a journal that wait to be written; lines beyond are lost, counted, and said to be lost
+/// in the sidecar that a crash makes of the journal. Any other sidecar has all of them.
 pub const JOURNAL_PENDING_MAX: usize = 256 << 10;
 
 /// Most writer threads.

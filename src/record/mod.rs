@@ -8,6 +8,7 @@ pub mod config;
 pub mod disk;
 pub mod event;
 pub mod file;
+pub(crate) mod finish;
 pub mod journal;
 pub mod recorder;
 pub mod session;

@@ -225,7 +225,8 @@ impl Recorder {
             call_id,
             path: path.clone(),
         };
-        let item = Item::new(Paths::new(file.clone()), reporter, capacity);
+        let paths = Paths::new(self.shared.dir.clone(), file.clone());
+        let item = Item::new(paths, reporter, capacity);
         item.give(output, None, &self.shared.writers);
         if let Some(Err(error)) = item.wait_open(BEGIN_WAIT) {
             self.shared.free_name(&path);

@@ -97,6 +97,10 @@ pub struct Sidecar {
     pub presses: Vec<PressInfo>,
     /// Presses beyond [`PRESSES_MAX`].
     pub presses_dropped: u64,
+    /// Notes that a slow disk did not take before a crash, spans and presses among them; 0 unless
+    /// a crash left the recording.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub notes_lost: u64,
     /// Length of the file in octets.
     pub bytes: u64,
     /// Octets before the first segment.
@@ -183,8 +187,8 @@ pub struct SpanInfo {
     pub skipped_us: u64,
 }
 
-fn is_zero(us: &u64) -> bool {
-    *us == 0
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// When a key was down.
@@ -237,6 +241,11 @@ pub enum Note {
     },
     /// A segment was written.
     Segment(Segment),
+    /// So many notes before this one are missing here.
+    Lost {
+        /// How many.
+        notes: u64,
+    },
     /// All is written.
     End {
         /// Why.
@@ -267,6 +276,7 @@ impl Sidecar {
             spans_dropped: 0,
             presses: Vec::new(),
             presses_dropped: 0,
+            notes_lost: 0,
             bytes: 0,
             header_len,
             segments: Vec::new(),
@@ -298,6 +308,7 @@ impl Sidecar {
                 self.segments.push(segment);
             }
             Note::Segment(_) => {}
+            Note::Lost { notes } => self.notes_lost = self.notes_lost.saturating_add(notes),
             Note::End { reason, length_us } => {
                 self.reason = reason;
                 self.length_us = length_us;

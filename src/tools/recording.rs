@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
+use crate::record::disk::storage::is_locked;
 use crate::record::file::read::RecordingReader;
 use crate::record::file::repair::{Repaired, repair};
+use crate::record::finish::finish_part;
 use crate::record::sidecar::{Report, verify};
 
 /// What comes after the options in the help.
@@ -55,9 +57,10 @@ enum What {
         #[arg(long, value_name = "SHA256")]
         chain: Option<String>,
     },
-    /// Closes a file that a crash or a full disk left, in its place
+    /// Closes a file that a crash or a full disk left: .NAME.part with .NAME.journal beside it
+    /// becomes NAME with its sidecar, as at a start of the switch; any other is closed in its place
     Repair {
-        /// The file, a hidden one (.NAME.part) too
+        /// The file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -80,8 +83,11 @@ pub fn run(args: &RecordingArgs) -> Result<()> {
         }
         What::Verify { files, chain } => verify_all(files, chain.as_deref()),
         What::Repair { file } => {
-            let repaired = mend(file)?;
-            print(&show::repaired(file, &repaired))
+            let named = || file.display().to_string();
+            match finish_part(file).with_context(named)? {
+                Some(finished) => print(&show::finished(file, &finished)),
+                None => print(&show::repaired(file, &mend(file).with_context(named)?)),
+            }
         }
     }
 }
@@ -120,11 +126,9 @@ fn verify_all(files: &[PathBuf], chain: Option<&str>) -> Result<()> {
 }
 
 fn mend(file: &Path) -> Result<Repaired> {
-    let named = || file.display().to_string();
-    let mut opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .with_context(named)?;
-    repair(&mut opened).with_context(named)
+    let mut opened = OpenOptions::new().read(true).write(true).open(file)?;
+    if is_locked(&opened) {
+        bail!("it is being recorded");
+    }
+    Ok(repair(&mut opened)?)
 }

@@ -25,6 +25,22 @@ pub(in crate::record) struct Completion {
 }
 
 impl Completion {
+    /// Of a recording that has its name, its sidecar and this chain's head.
+    pub(in crate::record) fn of(sidecar: &Sidecar, chain: Sum) -> Self {
+        Self {
+            reason: sidecar.reason,
+            length: Duration::from_micros(sidecar.length_us),
+            bytes: sidecar.bytes,
+            sha256: sidecar.sha256,
+            chain,
+        }
+    }
+
+    /// Time in the file.
+    pub(in crate::record) fn length(&self) -> Duration {
+        self.length
+    }
+
     pub(in crate::record) fn into_event(self) -> RecordingEventKind {
         RecordingEventKind::Completed {
             reason: self.reason,
@@ -55,13 +71,22 @@ pub(in crate::record) fn complete(
     storage.write(&paths.sidecar_part, sealed.text.as_bytes(), sync)?;
     storage.link(&paths.sidecar_part, &paths.sidecar)?;
     storage.link(&paths.part, &paths.file)?;
-    storage.remove(&paths.sidecar_part)?;
-    storage.remove(&paths.part)?;
-    storage.remove(&paths.journal)?;
+    tidy(storage, paths)?;
     if sync {
         storage.sync_dir(parent(&paths.file))?;
     }
     Ok(sealed.completion.clone())
+}
+
+/// Takes the hidden names away. As long as the file has its own, the sidecar keeps its own as well:
+/// whoever finds both can still give them their names.
+///
+/// # Errors
+/// What the disk says.
+pub(in crate::record) fn tidy(storage: &dyn Storage, paths: &Paths) -> io::Result<()> {
+    storage.remove(&paths.part)?;
+    storage.remove(&paths.sidecar_part)?;
+    storage.remove(&paths.journal)
 }
 
 fn seal(storage: &dyn Storage, paths: &Paths, sidecar: &Sidecar) -> io::Result<Sealed> {
@@ -78,14 +103,6 @@ fn seal(storage: &dyn Storage, paths: &Paths, sidecar: &Sidecar) -> io::Result<S
     sidecar.bytes = sums.bytes;
     sidecar.sha256 = sums.sha256;
     let (text, chain) = sidecar.write();
-    Ok(Sealed {
-        text,
-        completion: Completion {
-            reason: sidecar.reason,
-            length: Duration::from_micros(sidecar.length_us),
-            bytes: sums.bytes,
-            sha256: sums.sha256,
-            chain,
-        },
-    })
+    let completion = Completion::of(&sidecar, chain);
+    Ok(Sealed { text, completion })
 }

@@ -11,8 +11,9 @@ use super::storage::{Paths, StoredFile};
 use super::{JOURNAL_PENDING_MAX, Lane, SyncPolicy, Writers, add, is_final, lock};
 use crate::record::event::{RecordingEvent, RecordingEventKind};
 use crate::record::file::Patch;
+use crate::record::journal;
 use crate::record::session::{DiskState, Output};
-use crate::record::sidecar::Sidecar;
+use crate::record::sidecar::{Note, Sidecar};
 
 /// Says what happens to one recording.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ struct Buffer {
     bytes: Vec<u8>,
     patch: Option<Patch>,
     journal: Vec<u8>,
+    /// Lines that did not fit into the journal since the last ones that did.
+    notes_lost: u64,
     closing: Option<Closing>,
     /// Octets that a writer has taken and not written yet.
     writing: usize,
@@ -94,6 +97,8 @@ struct Work {
     patch: Option<Patch>,
     journal: Vec<u8>,
     journal_at: u64,
+    /// The journal's first line is written.
+    has_begun: bool,
     synced: Option<Instant>,
     closing: Option<Closing>,
     sealed: Option<super::close::Sealed>,
@@ -155,11 +160,8 @@ impl Item {
         if output.patch.is_some() {
             buffer.patch = output.patch;
         }
-        if buffer.journal.len() + output.journal.len() <= JOURNAL_PENDING_MAX {
-            buffer.journal.extend_from_slice(&output.journal);
-        } else {
-            add(&writers.counters.journal_lost, output.journal.len() as u64);
-        }
+        let lost = buffer.note(&output.journal);
+        add(&writers.counters.journal_lost, lost);
         if closing.is_some() {
             buffer.closing = closing;
         }
@@ -241,6 +243,7 @@ impl Item {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
         }
+        storage.create_dirs(&self.paths.root, &self.paths.file)?;
         // The journal first: a file without one was not left by a crash of ours.
         let journal = storage.create(&self.paths.journal)?;
         let file = storage.create(&self.paths.part).inspect_err(|_| {
@@ -334,6 +337,25 @@ impl Item {
 }
 
 impl Buffer {
+    /// Keeps lines for the journal as far as they fit, and says there how many did not. Octets that
+    /// are lost.
+    fn note(&mut self, lines: &[u8]) -> u64 {
+        let mut told = Vec::new();
+        if self.notes_lost > 0 {
+            let notes = self.notes_lost;
+            journal::append(&Note::Lost { notes }, &mut told);
+        }
+        let fits = self.journal.len() + told.len() + lines.len() <= JOURNAL_PENDING_MAX;
+        if !fits {
+            self.notes_lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+            return lines.len() as u64;
+        }
+        self.journal.append(&mut told);
+        self.journal.extend_from_slice(lines);
+        self.notes_lost = 0;
+        0
+    }
+
     fn waits(&self) -> bool {
         let nothing = self.bytes.is_empty() && self.journal.is_empty();
         !nothing || self.patch.is_some() || self.closing.is_some()
@@ -350,15 +372,23 @@ impl Work {
         let Some((file, journal)) = &self.files else {
             return Ok(());
         };
-        let before = self.bytes_at;
-        let written = append(&**file, &mut self.bytes, &mut self.bytes_at);
+        // The first line speaks of no octets, and says whose those are that follow.
+        if !self.has_begun {
+            let line = self.journal.split_inclusive(|byte| *byte == b'\n').next();
+            let len = line.map_or(0, <[u8]>::len);
+            append(&**journal, &mut self.journal, len, &mut self.journal_at)?;
+            self.has_begun = len > 0;
+        }
+        let (before, len) = (self.bytes_at, self.bytes.len());
+        let written = append(&**file, &mut self.bytes, len, &mut self.bytes_at);
         add(&writers.counters.bytes, self.bytes_at - before);
         written?;
         if let Some(patch) = &self.patch {
             write_all(&**file, &patch.bytes, patch.offset)?;
             self.patch = None;
         }
-        append(&**journal, &mut self.journal, &mut self.journal_at)?;
+        let len = self.journal.len();
+        append(&**journal, &mut self.journal, len, &mut self.journal_at)?;
         if let SyncPolicy::Every(time) = writers.sync {
             let now = Instant::now();
             let since = *self.synced.get_or_insert(now);
@@ -372,14 +402,15 @@ impl Work {
     }
 }
 
-/// Writes and removes octets from the front; those that are written are gone even after an error.
-fn append(file: &dyn StoredFile, bytes: &mut Vec<u8>, at: &mut u64) -> io::Result<()> {
+/// Writes and removes so many octets from the front; those that are written are gone even after an
+/// error.
+fn append(file: &dyn StoredFile, bytes: &mut Vec<u8>, len: usize, at: &mut u64) -> io::Result<()> {
     let mut done = 0;
     let result = loop {
-        if done == bytes.len() {
+        if done == len {
             break Ok(());
         }
-        match write_some(file, &bytes[done..], *at + done as u64) {
+        match write_some(file, &bytes[done..len], *at + done as u64) {
             Ok(len) => done += len,
             Err(error) => break Err(error),
         }

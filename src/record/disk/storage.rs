@@ -3,19 +3,25 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
 
 /// A file system. Every call may take as long as a disk takes.
 pub trait Storage: Debug + Send + Sync {
-    /// Makes a file that is not there yet, and the directories above it. It is locked: nobody
-    /// else takes it for one that a crash left.
+    /// Makes the directories of a file below `root`. Links in between are not followed.
+    ///
+    /// # Errors
+    /// Any; [`io::ErrorKind::NotADirectory`] if one of them is a link, or a file.
+    fn create_dirs(&self, root: &Path, path: &Path) -> io::Result<()>;
+
+    /// Makes a file that is not there yet. It is locked: nobody else takes it for one that a crash
+    /// left.
     ///
     /// # Errors
     /// Any; [`io::ErrorKind::AlreadyExists`] if it is there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
 
-    /// Writes a small file anew.
+    /// Writes a small file anew. A link that has its name goes.
     ///
     /// # Errors
     /// Any.
@@ -24,7 +30,7 @@ pub trait Storage: Debug + Send + Sync {
     /// Reads a file from its beginning.
     ///
     /// # Errors
-    /// Any.
+    /// Any; [`io::ErrorKind::InvalidInput`] if it is no file, but a link, say.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read>>;
 
     /// Gives a file a second name, which is not taken by another file. That it has it already is
@@ -82,27 +88,56 @@ struct OpenFile {
 }
 
 impl Storage for Files {
+    fn create_dirs(&self, root: &Path, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(root)?;
+        let below = parent(path).strip_prefix(root);
+        let below = below.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut dir = root.to_owned();
+        for name in below.components() {
+            let Component::Normal(name) = name else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            dir.push(name);
+            match fs::create_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !fs::symlink_metadata(&dir)?.is_dir() {
+                        return Err(io::ErrorKind::NotADirectory.into());
+                    }
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        fs::create_dir_all(parent(path))?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(path)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::AlreadyExists.into()),
-            // There are file systems without locks; recordings are worth more.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
+        // There are file systems without locks; recordings are worth more.
+        if is_locked(&file) {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
         let disk = file.metadata()?.dev();
         Ok(Box::new(OpenFile { file, disk }))
     }
 
     fn write(&self, path: &Path, text: &[u8], sync: bool) -> io::Result<()> {
-        let file = File::create(path)?;
+        // A file keeps its other name, and what leads elsewhere goes.
+        if fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+            fs::remove_file(path)?;
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
         file.write_all_at(text, 0)?;
         if sync { file.sync_all() } else { Ok(()) }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open_file(path, false)?))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -158,7 +193,11 @@ impl StoredFile for OpenFile {
     }
 }
 
-fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
+/// Whether these are two names of one file.
+///
+/// # Errors
+/// Any.
+pub(in crate::record) fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let (one, other) = (fs::symlink_metadata(one)?, fs::symlink_metadata(other)?);
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
@@ -170,6 +209,32 @@ fn lacks_links(error: &io::Error) -> bool {
         .is_some_and(|code| unsupported.contains(&code))
 }
 
+/// Opens a file that is there, for reading and perhaps writing; nothing that a link leads to, and
+/// no pipe or device, which could wait for ever.
+///
+/// # Errors
+/// Any; [`io::ErrorKind::InvalidInput`] if it is no file.
+pub(in crate::record) fn open_file(path: &Path, writes: bool) -> io::Result<File> {
+    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a file, but a link or so");
+    let mut options = OpenOptions::new();
+    options.read(true).write(writes);
+    let file = options
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => no_file(),
+            _ => error,
+        })?;
+    let is_file = file.metadata()?.is_file();
+    is_file.then_some(file).ok_or_else(no_file)
+}
+
+/// Whether somebody else holds the lock of a file in progress. Where nobody does, this file does
+/// until it is closed. On a file system without locks nobody can know.
+pub(crate) fn is_locked(file: &File) -> bool {
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
 /// The directory a file is in.
 pub(in crate::record) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or_else(|| Path::new("."))
@@ -178,6 +243,8 @@ pub(in crate::record) fn parent(path: &Path) -> &Path {
 /// Where the parts of a recording lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::record) struct Paths {
+    /// The recordings' directory, in which they are.
+    pub(in crate::record) root: PathBuf,
     /// When it is complete.
     pub(in crate::record) file: PathBuf,
     /// Its sidecar.
@@ -196,8 +263,8 @@ pub(in crate::record) const PART: &str = ".part";
 pub(in crate::record) const JOURNAL: &str = ".journal";
 
 impl Paths {
-    /// Of a recording that will have this path, which must have a name at its end.
-    pub(in crate::record) fn new(file: PathBuf) -> Self {
+    /// Of a recording that will have this path below `root`, which must have a name at its end.
+    pub(in crate::record) fn new(root: PathBuf, file: PathBuf) -> Self {
         let name = file.file_name().unwrap_or_default().to_owned();
         let hidden = |ending: &str| {
             let mut hidden = std::ffi::OsString::from(".");
@@ -210,6 +277,7 @@ impl Paths {
             part: hidden(PART),
             sidecar_part: hidden(".json.part"),
             journal: hidden(JOURNAL),
+            root,
             file,
         }
     }

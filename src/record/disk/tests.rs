@@ -54,6 +54,10 @@ impl Troubled {
 }
 
 impl Storage for Troubled {
+    fn create_dirs(&self, root: &Path, path: &Path) -> io::Result<()> {
+        Files.create_dirs(root, path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let file = Files.create(path)?;
         let is_in_trouble = path.to_string_lossy().contains(self.0.name);
@@ -159,7 +163,8 @@ impl Rig {
             path: path.into(),
         };
         add(&self.writers.counters.live, 1);
-        Item::new(Paths::new(self.dir.join(path)), reporter, capacity)
+        let paths = Paths::new(self.dir.clone(), self.dir.join(path));
+        Item::new(paths, reporter, capacity)
     }
 
     fn give(&self, item: &Arc<Item>, bytes: &[u8]) {
@@ -368,26 +373,64 @@ fn a_dead_disk_stops_no_recording_on_another() {
     while !matches!(rig.next_event(), RecordingEventKind::Discarded) {}
 }
 
+/// Counted, and told in the journal as soon as there is room.
 #[test]
-fn a_journal_that_does_not_fit_is_counted() {
+fn a_journal_that_does_not_fit_is_counted_and_told() {
     let disk = Troubled::new("a.wav");
     let rig = Rig::new(disk.clone());
     let item = rig.item("a.wav", 1_000_000);
+    let journal = || fs::read(rig.dir.join(".a.wav.journal")).unwrap_or_default();
     rig.give(&item, b"0");
-    wait("it is written", || rig.part("a.wav") == b"0");
+    wait("it is written", || journal() == b"line\n");
     disk.stall(true);
     rig.give(&item, b"1");
     disk.wait_stalled(1);
     let lost = || rig.writers.counters.journal_lost.load(Ordering::Relaxed);
-    for (len, expected) in [(JOURNAL_PENDING_MAX, 0), (1, 1)] {
+    let note = |len| {
         let output = Output {
             journal: vec![b'\n'; len],
             ..Output::default()
         };
         item.give(output, None, &rig.writers);
+    };
+    for (len, expected) in [(JOURNAL_PENDING_MAX, 0), (1, 1), (2, 3)] {
+        note(len);
         assert_eq!(lost(), expected);
     }
     disk.stall(false);
+    let before = 2 * b"line\n".len() + JOURNAL_PENDING_MAX;
+    wait("it is written", || journal().len() == before);
+    note(1);
+    let told = b"{\"note\":\"lost\",\"notes\":3}\n\n";
+    wait("it is told", || journal().len() == before + told.len());
+    assert_eq!(journal()[before..], *told);
+    assert_eq!(lost(), 3);
+}
+
+/// Killed while the disk was full, after any number of octets: there is no file without a journal
+/// that says whose it is.
+#[test]
+fn a_journal_begins_before_its_file() {
+    const BEGIN: &[u8] = b"begin\n";
+    for room in 0..20 {
+        let disk = Troubled::new("a.wav");
+        disk.0.room.store(room, Ordering::SeqCst);
+        let rig = Rig::new(disk.clone());
+        let item = rig.item("a.wav", 1_000_000);
+        let output = Output {
+            bytes: b"0123".to_vec(),
+            journal: [BEGIN, b"behind it\n"].concat(),
+            ..Output::default()
+        };
+        item.give(output, None, &rig.writers);
+        let errors = || rig.writers.counters.write_errors.load(Ordering::Relaxed);
+        wait("it is full", || errors() > 0);
+        let journal = fs::read(rig.dir.join(".a.wav.journal")).expect("a journal");
+        let (room, part) = (usize::try_from(room).expect("small"), rig.part("a.wav"));
+        assert_eq!(journal.len() + part.len(), room);
+        assert!(part.is_empty() || journal.starts_with(BEGIN));
+        assert!(journal.len() <= BEGIN.len() || part == b"0123");
+    }
 }
 
 mod with_a_session;

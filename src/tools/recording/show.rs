@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::record::file::read::RecordingInfo;
 use crate::record::file::repair::Repaired;
+use crate::record::finish::Finished;
 use crate::record::sidecar::{Report, Sidecar, SpanInfo, TrackInfo};
 
 /// Most spans of one kind and track that are listed; more are added up.
@@ -69,12 +70,29 @@ pub(super) fn verdict(file: &Path, report: &Report, other: bool) -> String {
 
 /// What a repair came to.
 pub(super) fn repaired(file: &Path, repaired: &Repaired) -> String {
+    let is_part = file.extension().is_some_and(|ending| ending == "part");
     let file = file.display();
     let length = clock(repaired.length());
-    match (repaired.changed, repaired.cut) {
+    let said = match (repaired.changed, repaired.cut) {
         (false, _) => format!("{file}: whole already, {length}\n"),
         (true, 0) => format!("{file}: closed, {length}\n"),
         (true, cut) => format!("{file}: closed, {length}; {cut} bytes at its end were cut off\n"),
+    };
+    match is_part {
+        true => said + "no journal is beside it: it keeps its name, and gets no sidecar\n",
+        false => said,
+    }
+}
+
+/// What became of a file in progress.
+pub(super) fn finished(part: &Path, finished: &Finished) -> String {
+    let part = part.display();
+    match finished {
+        Finished::Empty => format!("{part}: its sound had not begun; it was removed\n"),
+        Finished::Complete(file, length) => {
+            let (file, length) = (file.display(), clock(*length));
+            format!("{part}: closed, {length}; it is {file} now, with {file}.json\n")
+        }
     }
 }
 
@@ -180,6 +198,13 @@ fn spans(text: &mut String, sidecar: &Sidecar) {
         let _written = writeln!(
             text,
             "\n{dropped} more spans or presses were too many to be listed"
+        );
+    }
+    if sidecar.notes_lost > 0 {
+        let _written = writeln!(
+            text,
+            "\n{} notes of spans and presses were lost to a slow disk before the crash",
+            sidecar.notes_lost
         );
     }
 }
