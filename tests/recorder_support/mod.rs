@@ -5,6 +5,8 @@
     reason = "each test binary uses its own part of what they share"
 )]
 
+pub mod slow;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,12 +99,21 @@ impl Rig {
     }
 
     pub fn begin(&self, config: RecordingConfig) -> Result<Line, RecordError> {
-        Line::begin(&self.recorder, config, Duration::ZERO)
+        self.begin_at(config, |_| String::new())
+    }
+
+    /// Its metadata may depend on when it begins.
+    pub fn begin_at(
+        &self,
+        config: RecordingConfig,
+        metadata: impl FnOnce(Instant) -> String,
+    ) -> Result<Line, RecordError> {
+        Line::begin(&self.recorder, config, Duration::ZERO, metadata)
     }
 
     /// A recording that began so long ago; all of it was spoken in that time.
     pub fn spoken(&self, config: RecordingConfig, time: Duration) -> Result<Line, RecordError> {
-        Line::begin(&self.recorder, config, time)
+        Line::begin(&self.recorder, config, time, |_| String::new())
     }
 }
 
@@ -159,8 +170,9 @@ impl Line {
     /// What was said before is on the tape when the recorder comes to it.
     fn begin(
         recorder: &Recorder,
-        config: RecordingConfig,
+        mut config: RecordingConfig,
         before: Duration,
+        metadata: impl FnOnce(Instant) -> String,
     ) -> Result<Self, RecordError> {
         let tracks = config.tracks.len();
         let codec = match config.format {
@@ -168,6 +180,10 @@ impl Line {
             _ => CodecKind::Pcmu,
         };
         let origin = Instant::now() - before;
+        let metadata = metadata(origin);
+        if !metadata.is_empty() {
+            config.metadata = metadata.into();
+        }
         let (tape, reader) = tape(tracks, origin);
         let mut spoken = Spoken {
             tape,
