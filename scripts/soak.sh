@@ -1,16 +1,16 @@
 #!/bin/bash
 # What takes longer than `make test`: every fuzz target with coverage, on the stable toolchain; the
-# properties with many more cases; recordings of long calls; and a switch under calls that come and
-# go, which must not grow.
+# properties with many more cases; recordings of long calls; a switch under calls that come and go,
+# which must not grow; and recorders that are killed, and whose disks stall or are full.
 #
-# usage: scripts/soak.sh [MINUTES]        (30 unless given; about a third for each part but the
-#                                         recordings, which take some minutes)
+# usage: scripts/soak.sh [MINUTES]        (30 unless given, about a third for each of fuzzing,
+# properties and calls that come and go; recordings and recorders take about 25 more)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 minutes=${1:-30}
 third=$((minutes * 20))
-scripts/setup.sh build
+scripts/setup.sh build interop
 
 echo "== fuzzing: $third s in all"
 targets=(fuzz/fuzz_targets/*.rs)
@@ -47,3 +47,10 @@ cargo nextest run --release --run-ignored only --no-capture \
 echo "== calls that come and go: $third s"
 CROSSPOINT_TEST_SOAK_S=$third cargo nextest run --release --run-ignored only \
     --no-capture --test soak
+
+echo "== recorders: 200 kills"
+CROSSPOINT_TEST_KILLS=200 cargo nextest run --release --no-capture --test record_crash
+
+echo "== disks that stall and are full"
+cargo nextest run --release --run-ignored only --no-capture \
+    --test record_slow_disk --test record_full_disk
