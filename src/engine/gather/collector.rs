@@ -132,7 +132,8 @@ impl Collector {
         });
     }
 
-    /// Ends what is being gathered, whose name this is if one is given.
+    /// Ends what is being gathered, whose name this is if one is given. Keys that it leaves are for
+    /// the next one only where keys are kept.
     pub(in crate::engine) fn stop(
         &mut self,
         now: Micros,
@@ -142,6 +143,9 @@ impl Collector {
         let stopped = self
             .running
             .take_if(|running| id.is_none_or(|id| id == running.id))?;
+        if !self.keeps {
+            self.ahead.clear();
+        }
         // Polled once more, even if no key ever came.
         self.lasts_until = self.lasts_until.max(now).max(Micros(1));
         Some(stopped.result(now, end))

@@ -410,6 +410,29 @@ fn keys_are_kept_only_where_asked_and_only_the_latest() {
 }
 
 #[test]
+fn keys_that_one_gathering_leaves_are_for_the_next_only_where_keys_are_kept() {
+    let rules = |at_prompt| GatherRules {
+        digits_max: 2,
+        type_ahead: true,
+        at_prompt,
+        ..GatherRules::default()
+    };
+    for (keeps, left) in [(true, "3"), (false, "")] {
+        let mut desk = Desk::new(&[1_000]);
+        desk.collector.set_type_ahead(keeps);
+        desk.begin(0, rules(AtPrompt::Keep));
+        for (ms, key) in [(100, '1'), (300, '2'), (500, '3')] {
+            desk.press(ms, key);
+        }
+        desk.wait_until(1_000);
+        desk.begin(20_000, rules(AtPrompt::Stop));
+        desk.wait_until(100_000);
+        let gathered: Vec<_> = desk.ends().iter().map(|it| it.digits.to_string()).collect();
+        assert_eq!(gathered, ["12", left], "{keeps}");
+    }
+}
+
+#[test]
 fn a_key_that_is_held_stops_the_clock_for_a_while() {
     let mut desk = Desk::new(&[0]);
     desk.begin(0, four());
