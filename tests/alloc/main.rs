@@ -13,6 +13,7 @@ mod digits;
 mod engine_support;
 mod fork;
 mod gather;
+mod masking;
 mod playing;
 mod playout;
 mod recording;

@@ -20,7 +20,7 @@ pub struct MaskKeys {
     /// `DTMF-security`.
     pub security: Option<Security>,
     /// `frequency` in Hz, one or several: at most [`MASK_TONES_MAX`].
-    pub hz: SmallVec<[u16; 4]>,
+    pub hz: SmallVec<[u16; MASK_TONES_MAX]>,
     /// `volume` of the tone in dBm0; a positive one is taken as negative.
     pub volume: Option<i16>,
     /// `delay-buffer` or `DTMF-delay` in milliseconds.
@@ -90,7 +90,7 @@ impl MaskKeys {
             _ => one,
         };
         let hz = list.iter().map(|hz| u16::try_from(hz.int()?).ok());
-        let hz: Option<SmallVec<[u16; 4]>> = hz.take(MASK_TONES_MAX + 1).collect();
+        let hz: Option<SmallVec<[u16; MASK_TONES_MAX]>> = hz.take(MASK_TONES_MAX + 1).collect();
         match hz {
             Some(hz) if (1..=MASK_TONES_MAX).contains(&hz.len()) => {
                 self.hz = hz;

@@ -46,11 +46,13 @@ impl Call {
         let cover = cover(stream, now);
         let before = std::mem::replace(&mut stream.flags.veiled, cover.is_some());
         let copied = cover.as_ref().filter(|cover| cover.hides_from_all());
+        let awaited = stream.mask.as_ref().and_then(|masked| masked.awaits());
         self.each_ear(ix, |ear, is_own| {
             match if is_own { cover.as_ref() } else { copied } {
                 Some(cover) => ear.veil(cover),
                 None => ear.unveil(),
             }
+            ear.stand_by(awaited);
         });
         match (before, &cover) {
             (false, Some(_)) => self.mix_pair_of(now, ix),
@@ -116,13 +118,26 @@ impl Call {
 
     /// What is hidden of what an ear of this stream hears.
     pub(super) fn cover_of(&self, now: Micros, ix: StreamIx) -> Option<Cover> {
+        let source = self.heard_by_ear(ix)?;
+        let is_own = source.ix == ix;
+        cover(source, now).filter(|cover| is_own || cover.hides_from_all())
+    }
+
+    /// The look-back of what a key may begin to hide at any time of what an ear of this stream
+    /// hears.
+    pub(super) fn awaited_of(&self, ix: StreamIx) -> Option<u16> {
+        let masked = self.heard_by_ear(ix)?.mask.as_ref();
+        masked.and_then(|masked| masked.awaits())
+    }
+
+    /// Whose party an ear of this stream hears.
+    fn heard_by_ear(&self, ix: StreamIx) -> Option<&Stream> {
         let stream = &self.streams[usize::from(ix.0)];
         let listens = stream.listens.as_ref().filter(|_| stream.flags.listens);
-        let Some(listening) = listens else {
-            return cover(stream, now);
-        };
-        let source = self.streams.get(usize::from(listening.source?.0))?;
-        cover(source, now).filter(Cover::hides_from_all)
+        match listens {
+            None => Some(stream),
+            Some(listening) => self.streams.get(usize::from(listening.source?.0)),
+        }
     }
 }
 

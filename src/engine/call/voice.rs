@@ -301,13 +301,14 @@ impl Call {
 
     /// Makes an ear for what a party says, or for what the one says whom it listens to.
     pub(super) fn make_ear(&mut self, now: Micros, ix: StreamIx, pt: u8) {
-        let cover = self.cover_of(now, ix);
+        let (cover, awaited) = (self.cover_of(now, ix), self.awaited_of(ix));
         let Some(voice) = &mut self.streams[usize::from(ix.0)].voice else {
             return;
         };
         voice.ear = Ear::new(&voice.config, pt, now).map(Box::new);
-        if let (Some(ear), Some(cover)) = (&mut voice.ear, cover) {
-            ear.veil(&cover);
+        if let Some(ear) = &mut voice.ear {
+            cover.iter().for_each(|cover| ear.veil(cover));
+            ear.stand_by(awaited);
         }
     }
 

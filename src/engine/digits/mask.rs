@@ -61,7 +61,7 @@ pub enum MaskMode {
     /// A tone for as long as the key is down; no telephone-event.
     Tone {
         /// Hz, 1 to [`MASK_TONES_MAX`] within [`MASK_TONE_HZ`]: one for each press in turn.
-        hz: SmallVec<[u16; 4]>,
+        hz: SmallVec<[u16; MASK_TONES_MAX]>,
         /// dBm0, within [`MASK_LEVEL_DBM0`].
         level: i8,
     },
@@ -229,6 +229,13 @@ impl Masked {
         if *mode != self.mode {
             self.mode = mode.clone();
         }
+    }
+
+    /// The look-back of tones that a key may begin to hide at any time.
+    pub(in crate::engine) fn awaits(&self) -> Option<u16> {
+        let trigger = self.trigger.as_ref().filter(|_| self.in_band)?;
+        let hides = trigger.config.mode.hides_tones();
+        hides.then_some(self.look_back_ms)
     }
 
     /// What has to be listened to, because it may trigger something.

@@ -23,6 +23,9 @@ pub(in crate::engine) struct Ear {
     begins_at_once: Option<PlayoutBounds>,
     /// What hides keys in what it says.
     veil: Option<Box<Veil>>,
+    /// The same, for when a key begins it; `stands_by`: one may do so at any time.
+    spare: Option<Box<Veil>>,
+    stands_by: bool,
     /// The last sample it gave.
     last: i16,
 }
@@ -56,6 +59,8 @@ impl Ear {
             made_at: now,
             begins_at_once: None,
             veil: None,
+            spare: None,
+            stands_by: false,
             last: 0,
         })
     }
@@ -96,20 +101,37 @@ impl Ear {
         if let Some(veil) = &mut self.veil {
             veil.tell(tell);
             if veil.is_gone() {
-                self.veil = None;
+                self.spare = self.veil.take().filter(|_| self.stands_by);
             }
         }
     }
 
     /// Hides the keys in what it gives from now on.
     pub(in crate::engine) fn veil(&mut self, cover: &Cover) {
-        match &mut self.veil {
-            Some(veil) => veil.set(cover),
+        if let Some(veil) = &mut self.veil {
+            veil.set(cover);
+        } else if let Some(mut veil) = self.spare.take() {
+            veil.resume(cover, self.last);
+            self.veil = Some(veil);
+        } else {
             // A rate at which no key can be heard is none of an ear.
-            None => {
-                let veil = Veil::new(self.rate_hz, cover, self.last);
-                self.veil = veil.ok().map(Box::new);
+            let veil = Veil::new(self.rate_hz, cover, self.last);
+            self.veil = veil.ok().map(Box::new);
+        }
+    }
+
+    /// Whether a key may begin to hide others at any time, with this look-back: all that takes is
+    /// made now, as keys come with packets.
+    pub(in crate::engine) fn stand_by(&mut self, look_back_ms: Option<u16>) {
+        self.stands_by = look_back_ms.is_some();
+        let cover = look_back_ms.map(Cover::nothing);
+        match cover.filter(|_| self.veil.is_none()) {
+            Some(cover) if self.spare.is_none() => {
+                let veil = Veil::new(self.rate_hz, &cover, self.last);
+                self.spare = veil.ok().map(Box::new);
             }
+            Some(_) => {}
+            None => self.spare = None,
         }
     }
 

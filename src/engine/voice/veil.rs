@@ -110,6 +110,15 @@ pub(in crate::engine) struct Cover {
 }
 
 impl Cover {
+    /// What makes room for a look-back, and hides nothing in particular.
+    pub(in crate::engine) fn nothing(look_back_ms: u16) -> Self {
+        Self {
+            mode: MaskMode::Absorb,
+            look_back_ms,
+            seed: 0,
+        }
+    }
+
     /// Whether those who only listen do not hear it either: nobody could press it for them.
     pub(in crate::engine) fn hides_from_all(&self) -> bool {
         self.mode != MaskMode::Convert
@@ -213,6 +222,18 @@ impl Veil {
         self.leaving = 0;
         let most = self.target + super::FRAME_SAMPLES_MAX;
         self.line.reserve(most.saturating_sub(self.line.len()));
+    }
+
+    /// As a new one, after it had [gone](Self::is_gone) or was not used yet. Allocates nothing
+    /// where the look-back is no longer than it was.
+    pub(in crate::engine) fn resume(&mut self, cover: &Cover, last: i16) {
+        self.spans.clear();
+        self.keys.clear();
+        self.made_up.clear();
+        self.said = None;
+        (self.filled, self.last) = ((0, 0), last);
+        self.random = fastrand::Rng::with_seed(cover.seed);
+        self.set(cover);
     }
 
     /// Goes, once nothing waits and no key is down.
