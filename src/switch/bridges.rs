@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::call::CallState;
 use super::dialogue::Dialogue;
 use super::negotiate::wake;
-use super::{Switch, SwitchError};
+use super::{Switch, SwitchError, masking};
 use crate::audio::mix::Gain;
 use crate::engine::{
     BRIDGES_MAX, BridgeConfig, BridgeIx, Change, EDGES_MAX, Edge, Member, Payload, StreamIx,
@@ -108,6 +108,7 @@ impl Switch {
         }
         changes.extend(draft.bridges.changes_to(&wanted));
         draft.bridges = wanted;
+        let warnings = masking::follow(&mut draft, &mut changes);
         let recordings = call.recordings.followed(&draft, &mut changes);
         if !changes.is_empty() {
             self.submit_change(call, changes, Vec::new())
@@ -115,7 +116,7 @@ impl Switch {
         }
         call.dialogue = draft;
         call.recordings = recordings;
-        call.note(Instant::now(), what, "", None);
+        call.note_with(Instant::now(), what, "", None, warnings);
         Ok(())
     }
 }

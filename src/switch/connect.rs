@@ -8,7 +8,7 @@ use super::lifecycle::locked;
 use super::negotiate::Plan;
 use super::recording::Recordings;
 use super::registry::SharedCall;
-use super::{Switch, SwitchError, negotiate};
+use super::{Switch, SwitchError, masking, negotiate};
 use crate::engine::RECORDERS_MAX;
 
 /// Which two parties to join.
@@ -54,8 +54,11 @@ impl Switch {
         let from = from.ok_or(SwitchError::UnknownTag)?;
         let to = to.ok_or(SwitchError::UnknownToTag)?;
         let mut changes = draft.leave_bridges([from, to]);
-        let joined = negotiate::connect(&mut draft, [from, to])?;
+        let mut joined = negotiate::connect(&mut draft, [from, to])?;
         changes.extend(joined.changes);
+        joined
+            .warnings
+            .extend(masking::follow(&mut draft, &mut changes));
         let recordings = call.recordings.followed(&draft, &mut changes);
         self.submit_change(call, changes, Vec::new())
             .inspect_err(|_| call.recordings.tell_again())?;
@@ -105,8 +108,11 @@ impl Switch {
         let privacy = privacy.map(|talk| talk.privacy.unwrap_or(self.config.privacy));
         let mut changes = negotiate::unite_privacy(&mut draft, privacy);
         changes.extend(draft.leave_bridges([first, second]));
-        let joined = negotiate::connect(&mut draft, [first, second])?;
+        let mut joined = negotiate::connect(&mut draft, [first, second])?;
         changes.extend(joined.changes);
+        joined
+            .warnings
+            .extend(masking::follow(&mut draft, &mut changes));
         // Who was told of the presses of one of the two is told of all now.
         let mut plan = Plan::default();
         negotiate::listen(&mut draft, &mut plan, self.events.is_wanted());

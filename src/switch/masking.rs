@@ -46,29 +46,18 @@ impl Switch {
             Ok(warnings)
         })
     }
+}
 
-    /// After an offer or answer: who is masked may have another codec or line now. Returns what the
-    /// client should know.
-    ///
-    /// # Errors
-    /// [`SwitchError::UnknownCall`], or an overloaded worker.
-    pub fn renew_masks(&self, call_id: &str) -> Result<Vec<String>, SwitchError> {
-        self.with_call(call_id, |call| {
-            if call
-                .dialogue
-                .parties
-                .iter()
-                .all(|party| party.mask.is_none())
-            {
-                return Ok(Vec::new());
-            }
-            let mut draft = call.dialogue.clone();
-            let (changes, warnings) = changes(&mut draft, false);
-            self.submit_change(call, changes, Vec::new())?;
-            call.dialogue = draft;
-            Ok(warnings)
-        })
+/// Who is masked may have another codec, line or listener by a draft: what the engine is told of
+/// it, with all else that changes, so that no key passes before. Returns what the client should
+/// know.
+pub(super) fn follow(draft: &mut Dialogue, told: &mut Vec<Change>) -> Vec<String> {
+    if draft.parties.iter().all(|party| party.mask.is_none()) {
+        return Vec::new();
     }
+    let (changes, warnings) = changes(draft, false);
+    told.extend(changes);
+    warnings
 }
 
 /// What the engine is told of all masks; `ends`: and of who has none.

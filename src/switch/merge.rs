@@ -72,6 +72,8 @@ impl Dialogue {
             });
         }
         self.streams += other.streams;
+        // Who comes later may come by the name of either.
+        self.mask = mask.or_else(|| other.mask.clone());
         self.digits_to = self.digits_to.or(other.digits_to);
         Ok(by)
     }
@@ -154,7 +156,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::engine::CallKey;
+    use crate::engine::{CallKey, Mask, MaskMode};
     use crate::switch::registry::new_call;
 
     fn dialogue(parties: usize, streams: usize, tag: &str) -> Dialogue {
@@ -181,6 +183,35 @@ mod tests {
         let moved = &both.parties[party];
         assert_eq!((party, moved.leg, moved.peer), (4, LegIx(4), Some(3)));
         assert_eq!(both.streams, 6);
+    }
+
+    /// Each call, or none of the two, or both were masked as a whole.
+    #[test]
+    fn what_was_said_of_a_whole_call_holds_for_its_parties_and_who_comes_later() {
+        let mask = |look_back_ms| {
+            let mask = Mask {
+                look_back_ms,
+                ..Mask::of(MaskMode::Absorb)
+            };
+            Some(Arc::new(mask))
+        };
+        let masked = |tag: &str, mask: &Option<Arc<Mask>>| {
+            let mut call = dialogue(1, 1, tag);
+            (call.mask, call.parties[0].mask) = (mask.clone(), mask.clone());
+            call
+        };
+        let (one, two) = (mask(60), mask(70));
+        for (first, second, expected) in [
+            (&one, &None, [&one, &one, &one]),
+            (&None, &two, [&None, &two, &two]),
+            (&one, &two, [&one, &two, &one]),
+            (&None, &None, [&None, &None, &None]),
+        ] {
+            let mut both = masked("a", first);
+            both.absorb(&masked("b", second)).expect("room");
+            let masks = [&both.parties[0].mask, &both.parties[1].mask, &both.mask];
+            assert_eq!(masks, expected);
+        }
     }
 
     #[test]

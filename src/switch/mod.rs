@@ -387,6 +387,10 @@ impl Switch {
         draft.digits_to = n.options.digits_to.or(draft.digits_to);
         negotiate::listeners::refresh(&mut draft, &mut plan);
         negotiate::listen(&mut draft, &mut plan, self.events.is_wanted());
+        let masked = masking::follow(&mut draft, &mut plan.changes);
+        // An offer is not known to be decoded before it is answered.
+        let masked = masked.into_iter().filter(|_| what != "offer");
+        plan.warnings.extend(masked);
         let warnings = std::mem::take(&mut plan.warnings);
         let music = plan.music.take();
         self.carry_out(call, draft, plan, desk.now)?;

@@ -184,8 +184,8 @@ pub(super) fn block(
     })
 }
 
-/// What an offer or answer says of the keys of the party whose SDP it is, `tag`, and what it
-/// changes for those that were masked before. Returns what the client should know.
+/// What an offer or answer says of the keys of the party whose SDP it is, `tag`. Returns what the
+/// client should know.
 pub(super) fn negotiated(
     switch: &Switch,
     r: &Request<'_>,
@@ -195,7 +195,7 @@ pub(super) fn negotiated(
     let asks = r.flags.block_dtmf || r.mask.asks();
     Ok(match tag.filter(|_| asks) {
         Some(tag) => switch.mask(call_id, Participants::Tag(tag), r.mask.mask(0))?,
-        None => switch.renew_masks(call_id)?,
+        None => Vec::new(),
     })
 }
 

@@ -23,12 +23,11 @@ pub(super) fn connect(
         to_call_id: to_call_id.as_deref(),
         to_tag: to_tag.as_deref().unwrap_or_default(),
     };
-    let mut warnings = switch.connect(&connection).map_err(|error| match error {
+    let warnings = switch.connect(&connection).map_err(|error| match error {
         // The words of this verb.
         SwitchError::UnknownCall => Refused::Text("Unknown call-ID".into()),
         other => other.into(),
     })?;
-    warnings.extend(switch.renew_masks(call_id)?);
     Ok(if warnings.is_empty() {
         ok()
     } else {

@@ -55,7 +55,7 @@ impl NgService {
         };
         let call_id = or_random(Some(call_id.into()));
         let from_tag = or_random(text(r.from_tag.as_ref()));
-        let mut done = self.switch().publish(&Negotiation {
+        let done = self.switch().publish(&Negotiation {
             call_id: &call_id,
             from_tag: &from_tag,
             to_tag: None,
@@ -63,7 +63,6 @@ impl NgService {
             sdp: r.sdp.as_deref().unwrap_or_default(),
             options,
         })?;
-        done.warnings.extend(self.switch().renew_masks(&call_id)?);
         let reply = ok()
             .with("call-id", call_id)
             .with("from-tag", from_tag)

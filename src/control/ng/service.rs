@@ -357,7 +357,11 @@ impl NgService {
         let said = block_dtmf::negotiated(&self.switch, r, call_id, tag)?;
         // An offer is not known to be decoded before it is answered.
         let answered = r.command == Command::Answer;
-        done.warnings.extend(said.into_iter().filter(|_| answered));
+        for warning in said.into_iter().filter(|_| answered) {
+            if !done.warnings.contains(&warning) {
+                done.warnings.push(warning);
+            }
+        }
         let reply = ok().with("sdp", done.sdp);
         Ok(if done.warnings.is_empty() {
             reply
