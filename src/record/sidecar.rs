@@ -23,6 +23,7 @@
 //! what was recorded then, file and sidecar.
 
 mod chain;
+mod settle;
 mod verify;
 
 use std::time::Duration;
@@ -346,7 +347,7 @@ impl Sidecar {
         }
     }
 
-    /// Nothing in it lies behind its end.
+    /// Nothing in it lies behind its end, and its spans are in order.
     pub(super) fn clip(&mut self) {
         let end_us = self.length_us;
         self.spans.retain_mut(|span| {
@@ -357,6 +358,7 @@ impl Sidecar {
             press.until_us = press.until_us.map(|until_us| until_us.min(end_us));
             press.from_us <= end_us
         });
+        self.spans_dropped += settle::settle(&mut self.spans) as u64;
     }
 
     /// Its text, and the chain's head that is in it.
