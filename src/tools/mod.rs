@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod call;
+mod canvas;
 pub mod ctl;
 pub mod dtmf;
 pub mod ng_client;

@@ -165,7 +165,8 @@ fn what_is_missing_or_too_much_shows() {
     assert!(verify(&path).is_err(), "there is no file");
     fs::write(&path, &file).expect("written");
     let report = verify(&path).expect("readable");
-    assert!(matches!(report.problems[..], [Problem::NoSidecar(_)]));
+    assert_eq!(report.problems, [Problem::Missing(sidecar_path(&path))]);
+    assert!(!report.was_checked());
     fs::write(sidecar_path(&path), of(&file).write().0).expect("written");
     for (len, segment) in [(0, 0), (44, 0), (1_043, 0), (4_044, 4), (5_043, 4)] {
         fs::write(&path, &file[..len]).expect("written");

@@ -25,13 +25,22 @@ impl Report {
     pub fn is_verified(&self) -> bool {
         self.problems.is_empty()
     }
+
+    /// There was a sidecar to check against.
+    #[must_use]
+    pub fn was_checked(&self) -> bool {
+        self.sidecar.is_some() || self.is_verified()
+    }
 }
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// There is no sidecar, or it cannot be read.
+    /// There is no sidecar of this path.
+    #[error("there is no sidecar {}", .0.display())]
+    Missing(PathBuf),
+    /// The sidecar cannot be read.
     #[error("the sidecar cannot be read: {0}")]
     NoSidecar(String),
     /// The sidecar is no JSON of the form that is written.
@@ -94,7 +103,10 @@ pub fn verify(path: &Path) -> io::Result<Report> {
     let text = match read(&sidecar_path(path)) {
         Ok(text) => text,
         Err(error) => {
-            let problem = Problem::NoSidecar(error.to_string());
+            let problem = match error.kind() {
+                io::ErrorKind::NotFound => Problem::Missing(sidecar_path(path)),
+                _ => Problem::NoSidecar(error.to_string()),
+            };
             report.problems.push(problem);
             return Ok(report);
         }

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::record::event::StopReason;
 use crate::record::file::read::RecordingInfo;
 use crate::record::file::repair::Repaired;
 use crate::record::finish::Finished;
-use crate::record::sidecar::{Report, Sidecar, SpanInfo, TrackInfo};
+use crate::record::sidecar::{LegInfo, Report, Sidecar, SpanInfo, StatsInfo, TrackInfo};
+use crate::record::span::SpanKind;
 
 /// Most spans of one kind and track that are listed; more are added up.
 const LISTED_MAX: usize = 12;
@@ -20,28 +22,17 @@ pub(super) fn text(file: &Path, info: &RecordingInfo, report: &Report) -> String
     };
     line("file", &file.display().to_string());
     line("length", &clock(info.length()));
-    let form = match &report.sidecar {
-        Some(sidecar) => sidecar.format.clone(),
-        None => format!("{:?}", info.container).to_lowercase(),
-    };
-    let channels = match info.channels {
-        1 => "1 channel".to_owned(),
-        channels => format!("{channels} channels"),
-    };
-    line(
-        "format",
-        &format!("{form}, {} Hz, {channels}", info.rate_hz),
-    );
+    line("format", &form(info, report.sidecar.as_ref()));
     if let Some(sidecar) = &report.sidecar {
-        line("call", &sidecar.call_id);
-        line("started", &sidecar.started);
-        line("ended", &said(&sidecar.reason));
+        line("call", &plain(&sidecar.call_id));
+        line("started", &plain(&sidecar.started));
+        line("ended", reason(sidecar.reason));
         if !sidecar.metadata.is_empty() {
-            line("metadata", &sidecar.metadata.escape_debug().to_string());
+            line("metadata", &plain(&sidecar.metadata));
         }
     }
     line("checks", &checked(report));
-    for problem in &report.problems {
+    for problem in report.problems.iter().filter(|_| report.was_checked()) {
         line("", &problem.to_string());
     }
     if let Some(sidecar) = &report.sidecar {
@@ -51,7 +42,32 @@ pub(super) fn text(file: &Path, info: &RecordingInfo, report: &Report) -> String
     text
 }
 
-/// One line for each recording that is verified.
+/// Two lines over a picture of it.
+pub(super) fn heading(file: &Path, info: &RecordingInfo, sidecar: Option<&Sidecar>) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    let name = sidecar.map_or_else(|| name.to_string_lossy().into_owned(), |s| plain(&s.path));
+    let mut facts = vec![clock(info.length()), form(info, sidecar)];
+    if let Some(sidecar) = sidecar {
+        let started = sidecar.started.replacen('T', " ", 1);
+        facts.insert(0, plain(started.trim_end_matches('Z')) + " UTC");
+        facts.push(format!("call {}", plain(&sidecar.call_id)));
+    }
+    format!("{name}\n{}", facts.join("   "))
+}
+
+fn form(info: &RecordingInfo, sidecar: Option<&Sidecar>) -> String {
+    let form = match sidecar {
+        Some(sidecar) => plain(&sidecar.format),
+        None => format!("{:?}", info.container).to_lowercase(),
+    };
+    let channels = match info.channels {
+        1 => "1 channel".to_owned(),
+        channels => format!("{channels} channels"),
+    };
+    format!("{form}, {} Hz, {channels}", info.rate_hz)
+}
+
+/// A line for each recording that is verified, and one for each problem.
 pub(super) fn verdict(file: &Path, report: &Report, other: bool) -> String {
     let file = file.display();
     if other {
@@ -63,9 +79,10 @@ pub(super) fn verdict(file: &Path, report: &Report, other: bool) -> String {
             .map_or_else(String::new, |head| head.to_string());
         return format!("{file}: ok, chain {head}\n");
     }
-    let problems = report.problems.iter().map(ToString::to_string);
-    let problems: Vec<_> = problems.collect();
-    format!("{file}: {}\n", problems.join("; "))
+    let problems = report.problems.iter();
+    problems
+        .map(|problem| format!("{file}: {problem}\n"))
+        .collect()
 }
 
 /// What a repair came to.
@@ -76,6 +93,7 @@ pub(super) fn repaired(file: &Path, repaired: &Repaired) -> String {
     let said = match (repaired.changed, repaired.cut) {
         (false, _) => format!("{file}: whole already, {length}\n"),
         (true, 0) => format!("{file}: closed, {length}\n"),
+        (true, 1) => format!("{file}: closed, {length}; 1 byte at its end was cut off\n"),
         (true, cut) => format!("{file}: closed, {length}; {cut} bytes at its end were cut off\n"),
     };
     match is_part {
@@ -99,7 +117,12 @@ pub(super) fn finished(part: &Path, finished: &Finished) -> String {
 fn checked(report: &Report) -> String {
     match report.chain {
         Some(head) if report.is_verified() => format!("ok, chain {head}"),
-        _ => "failed:".to_owned(),
+        _ if report.was_checked() => "failed:".to_owned(),
+        _ => {
+            let why = report.problems.iter().map(ToString::to_string);
+            let why: Vec<String> = why.collect();
+            format!("none: {}", why.join("; "))
+        }
     }
 }
 
@@ -112,20 +135,30 @@ fn tracks(text: &mut String, sidecar: &Sidecar) {
             channel(sidecar, track),
             legs(track)
         );
-        let stats = &track.stats;
-        let _written = writeln!(
-            text,
-            "          {} packets ({}), {} lost, {} of them late, {} not decoded, {} new sources, \
-             clock {:+.0} ppm",
-            stats.packets,
-            stats.codecs.join(", "),
-            stats.lost,
-            stats.late,
-            stats.undecoded,
-            stats.ssrc_changes,
-            stats.drift_ppm,
-        );
+        let _written = writeln!(text, "          {}", stats(&track.stats));
     }
+}
+
+/// What came on a track; of what seldom happens only what did.
+fn stats(stats: &StatsInfo) -> String {
+    let mut text = format!("{} packets", stats.packets);
+    if !stats.codecs.is_empty() {
+        text += &format!(" of {}", plain(&stats.codecs.join(", ")));
+    }
+    text += &format!(", {} lost", stats.lost);
+    if stats.late > 0 {
+        text += &format!(" ({} came too late)", stats.late);
+    }
+    if stats.undecoded > 0 {
+        text += &format!(", {} not decoded", stats.undecoded);
+    }
+    if stats.ssrc_changes > 0 {
+        text += &format!(", {} new sources", stats.ssrc_changes);
+    }
+    if stats.packets > 0 {
+        text += &format!(", clock {:+.0} ppm", stats.drift_ppm);
+    }
+    text
 }
 
 fn channel(sidecar: &Sidecar, track: &TrackInfo) -> String {
@@ -138,19 +171,27 @@ fn channel(sidecar: &Sidecar, track: &TrackInfo) -> String {
 }
 
 fn legs(track: &TrackInfo) -> String {
-    let legs = track.legs.iter().map(|leg| {
-        let name = leg.label.as_ref().unwrap_or(&leg.leg);
-        let side = if leg.side == "out" {
-            "what {} hears"
-        } else {
-            "{}"
-        };
-        side.replace("{}", &name.escape_debug().to_string())
-    });
-    let legs: Vec<String> = legs.collect();
+    let legs: Vec<String> = track.legs.iter().map(leg).collect();
     match legs.is_empty() {
         true => "nobody".to_owned(),
         false => legs.join(", then "),
+    }
+}
+
+/// Who was on a track last.
+pub(super) fn name_of(track: &TrackInfo) -> String {
+    track.legs.last().map_or_else(|| "nobody".to_owned(), leg)
+}
+
+fn leg(leg: &LegInfo) -> String {
+    let name = leg.label.as_ref().unwrap_or(&leg.leg);
+    let name = match name.is_empty() {
+        true => "a party without a tag".to_owned(),
+        false => plain(name),
+    };
+    match leg.side == "out" {
+        true => format!("to {name}"),
+        false => name,
     }
 }
 
@@ -166,32 +207,18 @@ fn spans(text: &mut String, sidecar: &Sidecar) {
     for (track, kind) in kinds {
         let of_kind = |span: &&SpanInfo| (span.track, said(&span.kind)) == (track, kind.clone());
         let all: Vec<_> = sidecar.spans.iter().filter(of_kind).collect();
-        let sum: u64 = all
-            .iter()
-            .map(|span| span.until_us - span.from_us.min(span.until_us))
-            .sum();
         let whose = track.map_or_else(|| "all tracks".to_owned(), |track| format!("track {track}"));
-        let sum = Duration::from_micros(sum);
-        let count = all.len();
-        let _written = writeln!(
-            text,
-            "\n{kind}, {whose}: {count} times, {} in all",
-            clock(sum)
-        );
+        let sum = clock(all.iter().map(|span| lasted(span)).sum());
+        let _written = match all.len() {
+            1 => writeln!(text, "\n{kind}, {whose}: once, {sum}"),
+            count => writeln!(text, "\n{kind}, {whose}: {count} times, {sum} in all"),
+        };
         for span in all.iter().take(LISTED_MAX) {
-            let [from, until] = [span.from_us, span.until_us].map(Duration::from_micros);
-            let _written = writeln!(text, "          {} to {}", clock(from), clock(until));
+            let _written = writeln!(text, "          {}", stretch(span));
         }
-        if count > LISTED_MAX {
-            let _written = writeln!(text, "          and {} more", count - LISTED_MAX);
+        if all.len() > LISTED_MAX {
+            let _written = writeln!(text, "          and {} more", all.len() - LISTED_MAX);
         }
-    }
-    let presses = sidecar.presses.len();
-    if presses > 0 {
-        let _written = writeln!(
-            text,
-            "\nkeys were pressed {presses} times (which ones is not kept)"
-        );
     }
     let dropped = sidecar.spans_dropped + sidecar.presses_dropped;
     if dropped > 0 {
@@ -209,30 +236,65 @@ fn spans(text: &mut String, sidecar: &Sidecar) {
     }
 }
 
-/// A name of the sidecar, as a person says it.
-fn said(name: &impl serde::Serialize) -> String {
-    let name = serde_json::to_value(name).ok();
-    let name = name.as_ref().and_then(|name| name.as_str());
-    name.unwrap_or("?").replace('_', " ")
+/// What of the call it stands for, be it in the file or not.
+pub(super) fn lasted(span: &SpanInfo) -> Duration {
+    let kept_us = span.until_us.saturating_sub(span.from_us);
+    Duration::from_micros(kept_us.saturating_add(span.skipped_us))
+}
+
+fn stretch(span: &SpanInfo) -> String {
+    let [from, until] = [span.from_us, span.until_us].map(Duration::from_micros);
+    match span.skipped_us {
+        0 => format!("{} to {}", clock(from), clock(until)),
+        us => format!(
+            "at {}: {} left out",
+            clock(from),
+            clock(Duration::from_micros(us))
+        ),
+    }
+}
+
+fn reason(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Commanded => "by command",
+        StopReason::CallEnded => "with its call",
+        StopReason::LengthMax => "at its greatest length",
+        StopReason::Silence => "after silence",
+        StopReason::FinishKey => "by a key",
+        StopReason::Recovered => "by a crash; closed later",
+    }
+}
+
+/// A kind of span, as a person says it.
+fn said(kind: &SpanKind) -> String {
+    let kind = serde_json::to_value(kind).ok();
+    let kind = kind.as_ref().and_then(|kind| kind.as_str());
+    kind.unwrap_or("?").replace('_', " ")
+}
+
+/// What strangers wrote, on one line, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(plain).collect()
 }
 
 /// `h:mm:ss.mmm`, without the hours where there are none.
 pub(super) fn clock(time: Duration) -> String {
+    clock_to(time, 3)
+}
+
+/// The same with so many places behind the seconds, 0 to 3; the rest is left out.
+pub(super) fn clock_to(time: Duration, places: usize) -> String {
     let (seconds, ms) = (time.as_secs(), time.subsec_millis());
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    match hours {
+    let mut text = match hours {
         0 => format!("{minutes}:{seconds:02}.{ms:03}"),
         _ => format!("{hours}:{minutes:02}:{seconds:02}.{ms:03}"),
-    }
+    };
+    let left_out = if places == 0 { 4 } else { 3 - places.min(3) };
+    text.truncate(text.len() - left_out);
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_at_a_glance() {
-        assert_eq!(clock(Duration::from_millis(59_999)), "0:59.999");
-        assert_eq!(clock(Duration::from_millis(3_661_005)), "1:01:01.005");
-    }
-}
+mod tests;
