@@ -184,6 +184,8 @@ fn a_call_is_recorded_left_and_right() {
         (&states[0]["state"], &states[0]["legs"]),
         (&json!("recording"), &json!(["tag-a", "tag-b"]))
     );
+    let told = desk.ok("query", &call.id, json!({}));
+    assert_eq!(told["metadata"], "ticket=7");
     // In progress it is listed, and not to be had.
     let (status, list) = desk.switch.http("GET", "/recordings");
     let list: Value = serde_json::from_slice(&list).expect("JSON");
@@ -624,6 +626,71 @@ fn a_fork_is_recorded_with_whom_it_chose() {
         "{caller} {loser} {winner}"
     );
     assert!(winner >= 30, "from its first packet on: {winner} of 40");
+}
+
+/// A room is a call: the recording of the call is that of the room, whoever is in it.
+#[test]
+fn a_room_is_recorded_while_guests_come_and_go() {
+    let mut desk = Desk::new(&[]);
+    let id = format!("room-{:016x}", fastrand::u64(..));
+    let voices = [600.0, 1_000.0, 1_400.0];
+    let mut guests: Vec<(Party, std::net::SocketAddr)> = Vec::new();
+    let enter = |desk: &mut Desk, n: usize| {
+        let mut party = Party::new("127.0.0.1", voices[n] as f32);
+        let keys = json!({"from-tag": format!("tag-{n}"), "sdp": party.sdp()});
+        let told = desk.ok("publish", &id, keys);
+        let to = target(told["sdp"].as_str().expect("an SDP"));
+        let all = 0..=n;
+        let others = |own: usize| all.clone().filter(move |other| *other != own);
+        let heard = all.clone().map(|own| {
+            let to: Vec<String> = others(own).map(|other| format!("tag-{other}")).collect();
+            json!({"from": format!("tag-{own}"), "to": to})
+        });
+        let mesh = json!({"command": "mesh", "calls": [id], "tags": heard.collect::<Vec<_>>()});
+        desk.ng.ok(&mesh);
+        (party, to)
+    };
+    for n in 0..2 {
+        let guest = enter(&mut desk, n);
+        guests.push(guest);
+    }
+    let path = desk.ok(
+        "start recording",
+        &id,
+        json!({"recording-layout": "legs-4"}),
+    );
+    every_20_ms(50, |_| {
+        guests.iter_mut().for_each(|(party, to)| party.speak(*to));
+    });
+    let guest = enter(&mut desk, 2);
+    guests.push(guest);
+    let states = desk.states(&id);
+    assert_eq!(states[0]["legs"], json!(["tag-0", "tag-1", "tag-2"]));
+    every_20_ms(50, |_| {
+        guests.iter_mut().for_each(|(party, to)| party.speak(*to));
+    });
+    desk.ok("delete", &id, json!({"from-tag": "tag-0"}));
+    let (_, rest) = guests.split_at_mut(1);
+    every_20_ms(25, |_| {
+        rest.iter_mut().for_each(|(party, to)| party.speak(*to));
+    });
+    desk.ok("stop recording", &id, json!({}));
+    let channels = desk.channels(path["recording-file"].as_str().expect("a path"));
+    for (channel, (hz, least)) in voices.into_iter().zip([30, 40, 20]).enumerate() {
+        let found = windows(&channels[channel], hz);
+        assert!(
+            found >= least,
+            "{hz} Hz on channel {channel}: {found} windows"
+        );
+        let others = voices.iter().filter(|other| **other != hz);
+        for other in others {
+            assert_eq!(
+                windows(&channels[channel], *other),
+                0,
+                "{other} on {channel}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Switch {
             recording: None,
             paused: false,
             since: SystemTime::now(),
+            metadata: request.metadata.into(),
         };
         let mut tracks = tracked.first_tracks(talk);
         if tracks.is_empty() {
@@ -488,6 +489,7 @@ impl Recordings {
             path: tracked.path.clone(),
             paused: tracked.paused,
             since: tracked.since,
+            metadata: tracked.metadata.clone(),
             legs: tracked.legs(),
         };
         self.all.iter().map(state).collect()

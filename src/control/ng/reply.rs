@@ -26,7 +26,7 @@ pub(crate) fn query(s: &Snapshot, only: &[&str]) -> Value<'static> {
         }
     }
     subscribe::query(s, only, &mut tags);
-    Value::dict()
+    let reply = Value::dict()
         .with("result", "ok")
         .with("created", created_s)
         .with("created_us", created_us)
@@ -35,7 +35,12 @@ pub(crate) fn query(s: &Snapshot, only: &[&str]) -> Value<'static> {
         .with("SSRC", ssrcs(s))
         .with("tags", tags)
         .with("totals", totals(s))
-        .with("recording", recording(s))
+        .with("recording", recording(s));
+    let mut metadata = s.recordings.iter().map(|own| &*own.metadata);
+    match metadata.find(|text| !text.is_empty()) {
+        Some(metadata) => reply.with("metadata", metadata.to_owned()),
+        None => reply,
+    }
 }
 
 /// What is recorded of the call at the moment.

@@ -65,6 +65,7 @@ pub(in crate::switch) struct Tracked {
     pub(super) recording: Option<Arc<Recording>>,
     pub(super) paused: bool,
     pub(super) since: SystemTime,
+    pub(super) metadata: Box<str>,
 }
 
 impl Tracked {

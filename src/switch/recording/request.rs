@@ -140,6 +140,8 @@ pub struct RecordingState {
     pub paused: bool,
     /// When it was begun.
     pub since: SystemTime,
+    /// What the application wants to find again.
+    pub metadata: Box<str>,
     /// Tags of those on its tracks at the moment.
     pub legs: Vec<Box<str>>,
 }
