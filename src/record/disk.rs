@@ -16,6 +16,7 @@ pub mod storage;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ pub const PENDING_BYTES_MIN: usize = 128 << 10;
 
 /// A buffer takes at most so many octets: [`PENDING`] of 16 channels of 48 kHz, and some.
 pub const PENDING_BYTES_MAX: usize = 24 << 20;
+
+/// All buffers of a recorder together take so many octets; beyond, all disks count as slow.
+pub const PENDING_BYTES_ALL_MAX: u64 = 4 << 30;
 
 /// Octets of a journal that wait to be written; lines beyond are lost, counted, and said to be lost
 /// in the sidecar that a crash makes of the journal. Any other sidecar has all of them.
@@ -124,6 +128,9 @@ pub(super) struct Writers {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) sync: SyncPolicy,
     pub(super) counters: Arc<RecordCounters>,
+    /// Octets that wait in all buffers, and how many may.
+    pending: AtomicU64,
+    pending_max: u64,
 }
 
 impl Writers {
@@ -138,7 +145,25 @@ impl Writers {
             storage,
             sync,
             counters,
+            pending: AtomicU64::new(0),
+            pending_max: PENDING_BYTES_ALL_MAX,
         })
+    }
+
+    /// Octets that all buffers together may still take.
+    pub(super) fn room(&self) -> usize {
+        let pending = self.pending.load(Ordering::Relaxed);
+        usize::try_from(self.pending_max.saturating_sub(pending)).unwrap_or(usize::MAX)
+    }
+
+    /// So many octets wait from now on.
+    fn waits(&self, bytes: usize) {
+        self.pending.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many octets wait no more.
+    fn waited(&self, bytes: u64) {
+        self.pending.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

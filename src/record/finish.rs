@@ -76,6 +76,9 @@ pub(super) fn finish(
     let mut sidecar = sidecar?;
     check(&mut part, &sidecar)?;
     close(&mut part, &mut sidecar)?;
+    if sync {
+        part.sync_all()?;
+    }
     complete(storage, paths, &sidecar, &mut None, sync).map(Outcome::Complete)
 }
 

@@ -15,6 +15,9 @@ use crate::record::journal;
 use crate::record::session::{DiskState, Output};
 use crate::record::sidecar::{Note, Sidecar};
 
+/// Octets of memory that a buffer keeps when it is empty.
+const KEPT_LEN: usize = 64 << 10;
+
 /// Says what happens to one recording.
 #[derive(Clone, Debug)]
 pub(in crate::record) struct Reporter {
@@ -126,11 +129,11 @@ impl Item {
     }
 
     /// Room and trouble.
-    pub(in crate::record) fn state(&self) -> DiskState {
+    pub(in crate::record) fn state(&self, writers: &Writers) -> DiskState {
         let buffer = lock(&self.buffer);
         let used = buffer.bytes.len() + buffer.writing;
         DiskState {
-            room: self.capacity.saturating_sub(used),
+            room: self.capacity.saturating_sub(used).min(writers.room()),
             capacity: self.capacity,
             error: buffer.error.clone(),
         }
@@ -157,6 +160,7 @@ impl Item {
             return;
         }
         buffer.bytes.extend_from_slice(&output.bytes);
+        writers.waits(output.bytes.len());
         if output.patch.is_some() {
             buffer.patch = output.patch;
         }
@@ -202,6 +206,8 @@ impl Item {
                 let unopened = work.files.is_none() && buffer.lane.is_none();
                 let gives_up = is_final(&error) && (unopened || work.closing.is_some());
                 if gives_up || (unopened && buffer.awaited) {
+                    writers.waited(work.bytes.len() as u64);
+                    work.bytes = Vec::new();
                     self.give_up(&mut buffer, error, writers);
                     return Next::Idle;
                 }
@@ -321,7 +327,8 @@ impl Item {
     /// What there is stays where it is.
     fn give_up(&self, buffer: &mut Buffer, error: io::Error, writers: &Writers) {
         buffer.over = true;
-        buffer.bytes = Vec::new();
+        let bytes = std::mem::take(&mut buffer.bytes);
+        writers.waited(bytes.len() as u64);
         writers.counters.ended();
         add(&writers.counters.failed, 1);
         if buffer.awaited && buffer.open.is_none() {
@@ -381,8 +388,12 @@ impl Work {
         }
         let (before, len) = (self.bytes_at, self.bytes.len());
         let written = append(&**file, &mut self.bytes, len, &mut self.bytes_at);
-        add(&writers.counters.bytes, self.bytes_at - before);
+        let done = self.bytes_at - before;
+        add(&writers.counters.bytes, done);
+        writers.waited(done);
         written?;
+        // What a stall took is given back.
+        self.bytes.shrink_to(KEPT_LEN);
         if let Some(patch) = &self.patch {
             write_all(&**file, &patch.bytes, patch.offset)?;
             self.patch = None;

@@ -323,8 +323,8 @@ fn a_full_disk_goes_on_from_the_octet_where_it_stopped() {
     let all: Vec<u8> = (0..50_000_u32).map(|at| at.to_le_bytes()[1]).collect();
     disk.0.room.store(20_123, Ordering::SeqCst);
     rig.give(&item, &all[..30_000]);
-    wait("it is full", || item.state().error.is_some());
-    assert_eq!(item.state().room, 1_000_000 - (30_000 - 20_123));
+    wait("it is full", || item.state(&rig.writers).error.is_some());
+    assert_eq!(item.state(&rig.writers).room, 1_000_000 - (30_000 - 20_123));
     rig.give(&item, &all[30_000..]);
     disk.0.room.store(u64::MAX, Ordering::SeqCst);
     rig.close(&item, Closing::Keep(sidecar("a.wav", &all)));
@@ -336,6 +336,32 @@ fn a_full_disk_goes_on_from_the_octet_where_it_stopped() {
     assert!(fs::read(rig.dir.join("a.wav")).expect("it") == all);
     assert!(rig.writers.counters.write_errors.load(Ordering::Relaxed) > 0);
     assert_eq!(rig.writers.counters.bytes.load(Ordering::Relaxed), 50_000);
+}
+
+/// Octets that wait are counted until they are written, given up or thrown away, and at the limit of
+/// all there is no room for one.
+#[test]
+fn all_buffers_together_are_bounded() {
+    let disk = Troubled::new("a.wav");
+    let mut rig = Rig::new(disk.clone());
+    Arc::get_mut(&mut rig.writers)
+        .expect("no writer yet")
+        .pending_max = 10;
+    let [first, other] = ["a.wav", "b.wav"].map(|name| rig.item(name, 1_000));
+    disk.0.room.store(2, Ordering::SeqCst);
+    rig.give(&first, b"012345678");
+    let room = |item: &Arc<Item>| item.state(&rig.writers).room;
+    wait("it is full", || first.state(&rig.writers).error.is_some());
+    // The journal's first line comes first, and takes all.
+    assert_eq!([room(&first), room(&other)], [1, 1]);
+    rig.give(&first, b"9");
+    assert_eq!([room(&first), room(&other)], [0, 0]);
+    disk.0.room.store(u64::MAX, Ordering::SeqCst);
+    wait("it is written", || room(&other) == 10);
+    fs::write(rig.dir.join("b.wav"), b"mine").expect("written");
+    rig.give(&other, b"0123");
+    wait("it is given up", || other.is_over());
+    assert_eq!(room(&first), 10);
 }
 
 /// More recordings on the dead disk than there are writers.

@@ -83,7 +83,7 @@ impl Live {
         for command in self.inbox.take() {
             session.command(command, now, &mut self.output);
         }
-        let progress = session.work(now, &self.item.state(), &mut self.output);
+        let progress = session.work(now, &self.item.state(writers), &mut self.output);
         for event in self.output.events.drain(..) {
             self.item.reporter().tell(event);
         }

@@ -22,16 +22,22 @@ fn with_stall(stall: Duration) -> (Vec<u8>, session::Recorded, u64) {
     let mut run = session::Rig::new(stereo());
     run.item = Some((Arc::clone(&item), Arc::clone(&rig.writers)));
     run.until(Duration::from_secs(5));
-    wait("it is written", || item.state().room == capacity());
+    wait("it is written", || {
+        item.state(&rig.writers).room == capacity()
+    });
     disk.stall(true);
     run.until(Duration::from_secs(5) + stall);
     disk.wait_stalled(1);
     disk.stall(false);
-    wait("it is written", || item.state().room == capacity());
+    wait("it is written", || {
+        item.state(&rig.writers).room == capacity()
+    });
     run.until(Duration::from_secs(40));
     run.stop(40_000);
     let recorded = run.finish();
-    wait("it is written", || item.state().room == capacity());
+    wait("it is written", || {
+        item.state(&rig.writers).room == capacity()
+    });
     let lost = rig.writers.counters.samples_lost.load(Ordering::Relaxed);
     (rig.part("a.wav"), recorded, lost)
 }

@@ -150,8 +150,8 @@ impl Rig {
 
     pub(in crate::record) fn work(&mut self) {
         let now = self.origin + self.now;
-        if let Some((item, _)) = &self.item {
-            self.disk = item.state();
+        if let Some((item, writers)) = &self.item {
+            self.disk = item.state(writers);
         }
         self.progress = self.session.work(now, &self.disk, &mut self.out);
         if !self.out.due {
