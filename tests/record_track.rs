@@ -153,6 +153,51 @@ fn positions_do_not_move_when_the_codec_changes() {
 }
 
 #[test]
+fn packets_that_overtake_each_other_where_the_codec_changes_are_all_heard() {
+    let mut talker = Talker::new(PCMU, 50.0, CLEAN, 14);
+    talker.network.jitter_s = 0.08;
+    for n in 1..60 {
+        talker.codec([PCMU, OPUS][n % 2]);
+        talker.say(n as f64 * 0.5, tone(400.0));
+    }
+    let recorded = record(8_000, 29.5, talker.sent);
+    let filled = recorded.seconds_of(SpanKind::Concealed, 0.2, 29.5);
+    let lost = recorded.seconds_of(SpanKind::Lost, 0.2, 29.5);
+    let stats = recorded.track.stats();
+    assert_eq!((stats.lost, stats.undecoded), (0, 0), "{stats:?}");
+    assert!(filled + lost == 0.0, "{filled} {lost}");
+}
+
+#[test]
+fn a_codec_that_changes_in_a_pause_begins_in_its_place() {
+    for (pause_s, jitter_s) in [(0.14, 0.0), (0.3, 0.02), (0.44, 0.02), (0.7, 0.02)] {
+        let mut talker = Talker::new(PCMU, 50.0, CLEAN, 15);
+        talker.network.jitter_s = jitter_s;
+        let mut expected = Vec::new();
+        for (n, pt) in [OPUS, PCMU, OPUS, PCMU].into_iter().enumerate() {
+            // It goes on some time before a marker.
+            let until_s = (n + 1) as f64 * 10.0 - 0.2;
+            talker.say(until_s - pause_s, markers);
+            talker.pass(pause_s);
+            talker.codec(pt);
+            expected.push(codec_delay_s(pt, 8_000));
+        }
+        talker.say(45.0, markers);
+        let recorded = record(8_000, 44.0, talker.sent);
+        assert_eq!(recorded.track.stats().lost, 0);
+        let errors = recorded.marker_errors(|_| 0.0);
+        assert_eq!(errors.len(), expected.len(), "{pause_s}: {errors:?}");
+        for ((at_s, error), codec_s) in errors.iter().zip(expected) {
+            let off_s = error - codec_s;
+            println!("pause of {pause_s} s, at {at_s} s: {:.3} ms", off_s * 1e3);
+            // Of the packets until then the fastest one is what is known of the network.
+            let known_s = 0.5e-3 + 0.3 * jitter_s;
+            assert!(off_s.abs() < known_s, "{pause_s}, at {at_s} s: {off_s}");
+        }
+    }
+}
+
+#[test]
 fn two_tracks_of_a_call_stay_together() {
     let errors = |ppm, seed| {
         let mut talker = Talker::new(PCMU, ppm, ROUGH, seed);

@@ -209,25 +209,26 @@ impl Source {
         let forward = key > mark.key;
         let ratio = self.rate_hz / f64::from(clock_hz);
         let ticks = timestamp.ahead_of(mark.timestamp);
-        let media = match (mark.clock_hz == clock_hz, forward) {
-            (true, _) => mark.media + f64::from(ticks) * ratio,
-            // Timestamps of two clocks have nothing in common: it follows what came before.
-            (false, true) => mark.media + self.frame * float(key - mark.key),
-            (false, false) => return None,
+        let same_clock = mark.clock_hz == clock_hz;
+        let media = match same_clock {
+            true => mark.media + f64::from(ticks) * ratio,
+            // Timestamps of two clocks have nothing in common: its number is what is known.
+            false => mark.media + self.frame * float(key - mark.key),
         };
         let transit = at_s - media / self.rate_hz;
         let late = transit - self.envelope.as_ref().map_or(transit, |e| e.at(at_s));
         if !forward {
             return (late > -DISAGREE_S).then_some((media, None));
         }
-        let went_back = mark.clock_hz == clock_hz && ticks <= 0;
-        if self.is_other(at_s, late, went_back) {
+        // Between two clocks numbers tell nothing of a pause.
+        let unknown = !same_clock || ticks <= 0;
+        if self.is_other(at_s, late, unknown) {
             let slope = self.envelope.as_ref().map_or(0.0, Envelope::slope);
             return Some(self.relate(at_s, timestamp, clock_hz, key, slope));
         }
         let frame = f64::from(ticks) * ratio;
         let usual = 0.0..=FRAME_S_MAX * self.rate_hz;
-        if mark.clock_hz == clock_hz && key == mark.key + 1 && usual.contains(&frame) {
+        if same_clock && key == mark.key + 1 && usual.contains(&frame) {
             self.frame = frame.max(1.0);
         }
         self.mark = Some(Mark {
@@ -245,8 +246,9 @@ impl Source {
         Some((media, None))
     }
 
-    /// Whether a packet so much later than the fastest has another origin of its timestamp.
-    fn is_other(&mut self, at_s: f64, late: f64, went_back: bool) -> bool {
+    /// Whether a packet so much later than the fastest has another origin of its timestamp;
+    /// `unknown`: nothing says that it has the same one.
+    fn is_other(&mut self, at_s: f64, late: f64, unknown: bool) -> bool {
         if late <= DISAGREE_S {
             self.late_since = None;
             return late < -DISAGREE_S;
@@ -255,7 +257,7 @@ impl Source {
         let quiet = self
             .newest
             .is_none_or(|newest| at_s - newest.at_s >= QUIET_S);
-        quiet || went_back || at_s - since >= BELIEVE_S
+        quiet || unknown || at_s - since >= BELIEVE_S
     }
 
     fn is_row_behind(&mut self, seq: SequenceNumber, step: i16) -> bool {
