@@ -6,6 +6,7 @@ mod recorder_support;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crosspoint::record::config::{Format, Layout};
 use crosspoint::record::event::{RecordingEventKind, StopReason};
 use crosspoint::record::file::read::RecordingReader;
 use crosspoint::record::journal;
-use crosspoint::record::recorder::RecordError;
+use crosspoint::record::recorder::{RecordError, Recorder, RecorderConfig};
 use crosspoint::record::sidecar::{Sidecar, verify};
+use recorder_support::slow::SlowDisk;
 use recorder_support::{Folder, Rig, config, wait, wav};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,6 +31,16 @@ fn length(path: &Path) -> Duration {
         .expect("a recording")
         .info()
         .length()
+}
+
+/// By somebody else's player.
+fn assert_opens(file: &Path) {
+    let mut player = std::process::Command::new("ffprobe");
+    let output = player.args(["-v", "error"]).arg(file).output();
+    let output = output.expect("ffprobe: apt-get install -y ffmpeg");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let opens = output.status.success() && said.is_empty();
+    assert!(opens, "{}: {said}", file.display());
 }
 
 /// What a recording in progress has on the disk, as a crash would leave it.
@@ -269,17 +281,91 @@ fn a_header_alone_is_closed() {
         let sidecar = assert_whole(&folder, "a.wav");
         assert_eq!((told, sidecar.length_us), (Duration::ZERO, 0));
         assert_eq!(length(&folder.0.join("a.wav")), Duration::ZERO);
-        let player = std::process::Command::new("ffprobe")
-            .args(["-v", "error"])
-            .arg(folder.0.join("a.wav"))
-            .output()
-            .expect("ffprobe: apt-get install -y ffmpeg");
-        let said = String::from_utf8_lossy(&player.stderr);
-        assert!(
-            player.status.success() && said.is_empty(),
-            "{format:?}: {said}"
-        );
+        assert_opens(&folder.0.join("a.wav"));
     }
+}
+
+/// Killed while the disk was full, at any octet of a file or its journal: in every format it is a
+/// recording that players open, or had none of its sound.
+#[test]
+fn a_full_disk_at_any_octet_leaves_a_recording() {
+    /// So many octets of a file fit, and of its journal, as its name says.
+    fn room(path: &Path) -> u64 {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.expect("ours");
+        let mut rooms = name.trim_start_matches('.').split(['-', '.']);
+        let index = if name.ends_with(".journal") { 1 } else { 0 };
+        let room = rooms.nth(index).expect("ours");
+        room.parse().expect("a number")
+    }
+    let opus = Format::Opus {
+        bitrate_bps: 24_000,
+    };
+    let formats = [
+        ("wav", Format::Wav, Layout::Stereo),
+        ("wav", Format::WavAlaw, Layout::Mono),
+        ("wav", Format::WavUlaw, Layout::PerTrack(3)),
+        ("opus", opus, Layout::Mono),
+        ("opus", opus, Layout::PerTrack(3)),
+        ("opus", Format::OpusCopy, Layout::Mono),
+    ];
+    let (source, folder) = (Folder::new(), Folder::new());
+    let disk = Arc::new(SlowDisk::with_room(room));
+    let recorder = RecorderConfig::new(source.0.clone());
+    let recorder = Recorder::start_on(recorder, disk).expect("a recorder");
+    let events = recorder.events();
+    let rig = Rig { recorder, events };
+    let mut lines = Vec::new();
+    let mut names = Vec::new();
+    for (ending, format, layout) in formats {
+        for turn in 0..6 {
+            // Few octets of sound are as likely as many; some files have all the room.
+            let part = match turn {
+                0 => 100_000,
+                _ => 2_u64.pow(fastrand::u32(4..14)) + fastrand::u64(..16),
+            };
+            let journal = match turn {
+                1 => fastrand::u64(..1_500),
+                _ => 100_000,
+            };
+            let name = format!("{part}-{journal}-{}.{ending}", names.len());
+            let line = rig.spoken(config(&name, format, layout), SECOND);
+            lines.push(line.expect("it begins"));
+            names.push(name);
+        }
+    }
+    let is_full = |name: &String| name.starts_with("100000-100000");
+    wait("half a second is written where there is room", || {
+        let mut full = names.iter().filter(|name| is_full(name));
+        full.all(|name| {
+            let part = fs::metadata(source.0.join(format!(".{name}.part")));
+            part.is_ok_and(|part| part.len() > 2_000)
+        })
+    });
+    for name in source.files() {
+        fs::copy(source.0.join(&name), folder.0.join(&name)).expect("copied");
+    }
+    let mut rig = Rig::new(&folder.0);
+    let mut empty = 0;
+    for _ in &names {
+        let event = rig.next_event();
+        match event.kind {
+            RecordingEventKind::Completed { length, .. } => {
+                let file = folder.0.join(&*event.path);
+                assert!(verify(&file).expect("readable").is_verified(), "{file:?}");
+                let full = is_full(&event.path.into());
+                assert!(!full || length > Duration::ZERO, "{file:?}");
+                assert_opens(&file);
+            }
+            RecordingEventKind::Failed { error } => {
+                assert!(error.contains("before its sound began"), "{error}");
+                empty += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(folder.files().len(), 2 * (names.len() - empty));
+    assert!(empty < names.len() / 2, "{empty}");
 }
 
 /// The slow disk lost lines: also that of a segment.

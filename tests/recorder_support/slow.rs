@@ -1,4 +1,4 @@
-//! A disk that takes no octets while it is told to stall.
+//! A disk that takes no octets while it is told to stall, and of a file only so many.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,8 +7,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use crosspoint::record::disk::storage::{Files, Storage, StoredFile};
 
 /// The machine's disk, but for that.
-#[derive(Clone, Debug, Default)]
-pub struct SlowDisk(Arc<Gate>);
+#[derive(Clone, Debug)]
+pub struct SlowDisk {
+    gate: Arc<Gate>,
+    room: fn(&Path) -> u64,
+}
+
+impl Default for SlowDisk {
+    fn default() -> Self {
+        Self::with_room(|_| u64::MAX)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Gate {
@@ -17,12 +26,22 @@ struct Gate {
 }
 
 #[derive(Debug)]
-struct SlowFile(Box<dyn StoredFile>, Arc<Gate>);
+struct SlowFile {
+    file: Box<dyn StoredFile>,
+    gate: Arc<Gate>,
+    room: u64,
+}
 
 impl SlowDisk {
+    /// One that is full when this file has so many octets.
+    pub fn with_room(room: fn(&Path) -> u64) -> Self {
+        let gate = Arc::default();
+        Self { gate, room }
+    }
+
     pub fn stall(&self, stalls: bool) {
-        *self.0.stalls.lock().expect("nobody panicked") = stalls;
-        self.0.goes_on.notify_all();
+        *self.gate.stalls.lock().expect("nobody panicked") = stalls;
+        self.gate.goes_on.notify_all();
     }
 }
 
@@ -36,59 +55,68 @@ impl Gate {
 
 impl Storage for SlowDisk {
     fn create_dirs(&self, root: &Path, path: &Path) -> io::Result<()> {
-        self.0.wait();
+        self.gate.wait();
         Files.create_dirs(root, path)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
-        self.0.wait();
+        self.gate.wait();
         let file = Files.create(path)?;
-        Ok(Box::new(SlowFile(file, Arc::clone(&self.0))))
+        Ok(Box::new(SlowFile {
+            file,
+            gate: Arc::clone(&self.gate),
+            room: (self.room)(path),
+        }))
     }
 
     fn write(&self, path: &Path, text: &[u8], sync: bool) -> io::Result<()> {
-        self.0.wait();
+        self.gate.wait();
         Files.write(path, text, sync)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        self.0.wait();
+        self.gate.wait();
         Files.open(path)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.wait();
+        self.gate.wait();
         Files.link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.wait();
+        self.gate.wait();
         Files.remove(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.0.wait();
+        self.gate.wait();
         Files.exists(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.wait();
+        self.gate.wait();
         Files.sync_dir(path)
     }
 }
 
 impl StoredFile for SlowFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.1.wait();
-        self.0.write_at(bytes, offset)
+        self.gate.wait();
+        let room = self.room.saturating_sub(offset);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        match fits {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            fits => self.file.write_at(&bytes[..fits], offset),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.1.wait();
-        self.0.sync()
+        self.gate.wait();
+        self.file.sync()
     }
 
     fn disk(&self) -> u64 {
-        self.0.disk()
+        self.file.disk()
     }
 }
