@@ -16,6 +16,12 @@ const PERIOD_MAX: usize = 120;
 const ALIKE: f32 = 0.9;
 const ALIKE_URGENT: f32 = 0.6;
 
+/// A place where samples are left out is faded over in 4 ms, in samples at 8 kHz.
+const JOINT: usize = 32;
+
+/// The highest rate is 48 kHz.
+const FACTOR_MAX: usize = 6;
+
 /// Root mean square below which anything may be blended with anything: nobody hears it.
 const QUIET: f32 = 60.0;
 
@@ -34,7 +40,7 @@ impl PeriodFinder {
     #[must_use]
     pub fn new(pcm_hz: u32) -> Self {
         Self {
-            factor: (pcm_hz as usize / 8_000).max(1),
+            factor: (pcm_hz as usize / 8_000).clamp(1, FACTOR_MAX),
             coarse: [0.0; 2 * PERIOD_MAX],
             energy: [0.0; 2 * PERIOD_MAX + 1],
         }
@@ -71,6 +77,31 @@ impl PeriodFinder {
         let (alike, period) = most_alike(heard, &self.energy, longest);
         let enough = if urgent { ALIKE_URGENT } else { ALIKE };
         (alike >= enough).then_some(period * self.factor)
+    }
+
+    /// Leaves `samples` out of `audio` where that is heard least, however short that is: over 4 ms
+    /// the sound fades to what comes so much later, where the two differ least. The first `samples`
+    /// of `audio` may then be dropped; at both ends the sound goes on as it did before.
+    ///
+    /// Costs one multiplication for each sample of audio and of the fade at 8 kHz: some microseconds
+    /// for 20 ms.
+    pub fn splice(&self, audio: &mut [i16], samples: usize) {
+        let left = audio.len().saturating_sub(samples);
+        let fade = (JOINT * self.factor).min(left);
+        let differ = |at: &usize| {
+            let (one, two) = (&audio[*at..][..fade], &audio[at + samples..][..fade]);
+            let pairs = one.iter().zip(two).step_by(self.factor);
+            pairs.map(|(one, two)| square(*one, *two)).sum::<u64>()
+        };
+        let places = (0..=left - fade).step_by(self.factor);
+        let at = places.min_by_key(differ).unwrap_or(0);
+        let mut joint = [0; JOINT * FACTOR_MAX];
+        let joint = &mut joint[..fade];
+        for (n, sample) in joint.iter_mut().enumerate() {
+            *sample = between(audio[at + n], audio[at + samples + n], n, fade);
+        }
+        audio[at + samples..][..fade].copy_from_slice(joint);
+        audio.copy_within(..at, samples);
     }
 }
 
@@ -110,6 +141,11 @@ fn most_alike(heard: &[f32], energy: &[f32], longest: usize) -> (f32, usize) {
         }
     }
     best
+}
+
+fn square(one: i16, two: i16) -> u64 {
+    let apart = u64::from(one.abs_diff(two));
+    apart * apart
 }
 
 /// A sample of the fade from `one` to `two`, `at` of `length`.
@@ -201,6 +237,36 @@ mod tests {
             finder.find(&quiet[..2 * PERIOD_MIN], 9_999, false),
             Some(PERIOD_MIN)
         );
+    }
+
+    /// Samples left out of a voice, anywhere: no step is larger than the voice's own, and all else is
+    /// as it was.
+    #[test]
+    fn a_few_samples_are_left_out_without_a_step() {
+        for rate_hz in [8_000, 16_000, 48_000] {
+            let per_ms = rate_hz as usize / 1_000;
+            let pcm = sound(rate_hz, 40 * per_ms, voice);
+            let step = |pcm: &[i16]| pcm.windows(2).map(|w| w[0].abs_diff(w[1])).max();
+            let most = step(&pcm).unwrap() * 5 / 4;
+            for samples in [1, per_ms, 3 * per_ms, 4 * per_ms - 1] {
+                let mut out = pcm[..20 * per_ms + samples].to_vec();
+                PeriodFinder::new(rate_hz).splice(&mut out, samples);
+                let mut out = out.split_off(samples);
+                assert_eq!(
+                    (out.len(), out[0].abs_diff(pcm[0]) < 200),
+                    (20 * per_ms, true)
+                );
+                out.extend(&pcm[20 * per_ms + samples..]);
+                assert!(step(&out) <= Some(most), "{samples} at {rate_hz}");
+            }
+        }
+        let finder = PeriodFinder::new(8_000);
+        for len in [0, 1, 5, 40] {
+            for samples in [0, 1, 5, 40] {
+                let mut pcm = sound(8_000, len.max(samples), noise);
+                finder.splice(&mut pcm, samples);
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::voice::{Workspace, info_of, room};
 use super::*;
 use crate::audio::mix::{self, Gain};
 use crate::engine::fork::Branch;
+use crate::engine::playout;
 use crate::engine::stream::{Claim, Floor};
 use crate::engine::voice::{Ear, EarlyMedia, FRAME_SAMPLES_MAX, Mouth, Play, RINGBACK, Via};
 
@@ -18,9 +19,8 @@ use crate::engine::voice::{Ear, EarlyMedia, FRAME_SAMPLES_MAX, Mouth, Play, RING
 /// same: rather one short clip than a delay for ever.
 pub const HAND_BACK_US_MAX: u64 = 5_000_000;
 
-/// Audio shorter than this may be left out where packets are relayed again: it is less than the
-/// shortest pitch period and a half, so that nothing could shorten it.
-pub(super) const REST_US: u64 = 4_000;
+/// An ear leaves out less than this by itself.
+pub(super) const REST_US: u64 = playout::REST_US.unsigned_abs();
 
 /// How much lower several branches are mixed than one: 3 dB.
 static SEVERAL: LazyLock<Gain> = LazyLock::new(|| Gain::from_db(-3.0));

@@ -22,6 +22,7 @@ pub mod buffer;
 mod delay;
 mod fifo;
 mod follow;
+mod rest;
 mod stretch;
 mod timeline;
 mod unheard;
@@ -37,6 +38,7 @@ mod tests;
 )]
 mod trace;
 
+pub(in crate::engine) use rest::REST_US;
 pub use voice::Voice;
 
 use thiserror::Error;
@@ -309,6 +311,8 @@ pub struct Playout<V: Voice = Decoder> {
     stalled: i64,
     /// Samples played since the last change of length.
     since_stretch: i64,
+    /// Nothing is to wait any more.
+    hurries: bool,
     /// Samples of the latest packet.
     frame: i64,
     counts: Counts,
@@ -355,6 +359,7 @@ impl<V: Voice> Playout<V> {
             bridged: None,
             stalled: 0,
             since_stretch: 0,
+            hurries: false,
             frame: 0,
             counts: Counts::default(),
         })
@@ -474,6 +479,9 @@ impl<V: Voice> Playout<V> {
             "a pull is at most {PULL_MS_MAX} ms"
         );
         let mut pulled = self.steer(now_us, signed_len(out.len()));
+        if self.hurries {
+            self.drop_rest(out.len());
+        }
         let mut filled = 0;
         while filled < out.len() {
             let taken = self.ahead.take(&mut out[filled..]);
@@ -494,6 +502,7 @@ impl<V: Voice> Playout<V> {
     /// From now on no delay is wanted: what waits is shortened until nothing does.
     pub fn hurry(&mut self) {
         self.config.fixed_ms = Some(0);
+        self.hurries = true;
         // What waits is to be heard, however long it waited.
         self.config.max_ms = DELAY_MS_MAX;
     }
@@ -501,6 +510,7 @@ impl<V: Voice> Playout<V> {
     /// Bounds of the delay from now on, in milliseconds; the lower one stays.
     pub fn bound(&mut self, max_ms: u16, fixed_ms: Option<u16>) {
         (self.config.max_ms, self.config.fixed_ms) = (max_ms, fixed_ms);
+        self.hurries = false;
     }
 
     /// Audio that waits, in microseconds; packets not decoded yet count as long as the last one.

@@ -30,6 +30,12 @@ impl Stretcher {
         Some(period)
     }
 
+    /// Leaves so many samples out, fewer than any period has, where that is heard least.
+    pub(super) fn splice(&self, queue: &mut Fifo, samples: usize) {
+        self.finder.splice(queue.audio(), samples);
+        queue.drop_front(samples);
+    }
+
     /// Plays one period at the front twice. Returns how long it is.
     pub(super) fn lengthen(&mut self, queue: &mut Fifo, most: usize) -> Option<usize> {
         let period = self.finder.find(queue.audio(), most, false)?;

@@ -40,8 +40,8 @@ const LEAVE_MS_MAX: usize = 1_000;
 /// A key that was down when masking ended is masked until it is up, but no longer than this.
 const HOLD_MS_MAX: usize = 10_000;
 
-/// What remains of a line when it goes is cut off where it is shorter than any pitch period, in
-/// microseconds.
+/// What remains of a line when it goes is left out at once where it is shorter than any pitch
+/// period, in microseconds.
 const SHORTEST_US: usize = 2_500;
 
 /// A key that goes on after less than this was interrupted: no press begins so soon after another
@@ -494,21 +494,27 @@ impl Veil {
         if is_down && ms < HOLD_MS_MAX {
             return;
         }
-        let shortest = SHORTEST_US * self.per_ms / 1_000;
-        let period = if excess < shortest || ms >= LEAVE_MS_MAX {
+        let splices = excess < SHORTEST_US * self.per_ms / 1_000;
+        let period = if splices {
+            Some(excess)
+        } else if ms >= LEAVE_MS_MAX {
             Some(excess.min(self.line.len() / 2))
         } else {
             self.finder.find(&self.line, excess, true)
         };
         let Some(period) = period else { return };
-        let window = (self.front, self.front + 2 * period as u64);
+        let touched = if splices { self.line.len() } else { 2 * period };
+        let window = (self.front, self.front + touched as u64);
         let ramp = (RAMP_MS * self.per_ms) as u64;
         let hidden = |span: &Span| span.start < window.1 && window.0 < span.end + ramp;
         let any_hidden = self.spans.iter().any(hidden) || self.events().any(|span| hidden(&span));
         if ms < HOLD_MS_MAX && any_hidden {
             return;
         }
-        leave_out(&mut self.line, period);
+        match splices {
+            true => self.finder.splice(&mut self.line, period),
+            false => leave_out(&mut self.line, period),
+        }
         self.line.drain(..period);
         self.front += period as u64;
     }
