@@ -395,6 +395,27 @@ fn bad_input_is_refused_and_the_call_goes_on() {
     }
     let error = desk.error("start recording", &id, json!({"recording-rate": 44_100}));
     assert!(error.contains("44100"), "{error}");
+    // Only what comes as Opus can be stored as it came.
+    for leg in [json!({}), json!({"recording-leg": "tag-a"})] {
+        let mut keys = leg;
+        keys["recording-format"] = json!("opus-copy");
+        let error = desk.error("start recording", &id, keys);
+        assert_eq!(
+            error,
+            "Cannot record: only a single Opus leg can be stored as it came"
+        );
+    }
+    // A directory that cannot be: there is a file.
+    std::fs::write(desk.home.join("taken"), "").expect("a file");
+    let error = desk.error("start recording", &id, json!({"recording-dir": "taken"}));
+    let file = desk.home.join("taken").join(format!("{id}.wav"));
+    let wanted = format!(
+        "Cannot record: {} cannot be written: Not a dir",
+        file.display()
+    );
+    assert!(error.starts_with(&wanted), "{error}");
+    talk(&mut call, 5);
+    std::fs::remove_file(desk.home.join("taken")).expect("removed");
     let error = desk.error("start recording", &id, json!({"recording-leg": "nobody"}));
     assert_eq!(error, "From-tag given, but no such tag exists");
     assert_eq!(desk.files(), Vec::<String>::new(), "nothing was begun");

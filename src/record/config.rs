@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::{Side, TRACKS_MAX, TrackIx, TrackType};
+use crate::audio::codec::CodecKind;
+use crate::engine::{Side, TRACKS_MAX, TrackIx, TrackKind, TrackType};
 
 /// Sampling rates of recordings in Hz.
 pub const RECORDING_RATES_HZ: [u32; 3] = [8_000, 16_000, 48_000];
@@ -178,7 +179,16 @@ impl RecordingConfig {
             Format::OpusCopy if tracks != 1 || self.layout.channels() != 1 => {
                 Err(ConfigError::Copy)
             }
+            Format::OpusCopy if self.tracks[0].speaks_otherwise() => Err(ConfigError::Copy),
             _ => Ok(()),
         }
+    }
+}
+
+impl TrackConfig {
+    /// Its codecs are known, and Opus is none of them.
+    fn speaks_otherwise(&self) -> bool {
+        let is_opus = |kind| kind == TrackKind::Sound(CodecKind::Opus);
+        !self.types.is_empty() && !self.types.iter().any(|known| is_opus(known.kind))
     }
 }

@@ -106,7 +106,7 @@ pub enum RecordError {
     #[error("the recorder is being shut down")]
     Over,
     /// The directory or the file cannot be written.
-    #[error("cannot record to {path}: {error}")]
+    #[error("{path} cannot be written: {error}")]
     File {
         /// The file or directory.
         path: PathBuf,

@@ -30,7 +30,7 @@ use crate::engine::{
     Change, Layer, Play, PlayId, RECORDERS_MAX, RecorderId, Side, Sound, TRACKS_MAX, TapeReader,
     TapeWriter, tape,
 };
-use crate::record::config::{Format, Layout, RecordingConfig};
+use crate::record::config::{ConfigError, Format, Layout, RecordingConfig};
 use crate::record::event::{RecordingEvent, RecordingEventKind};
 use crate::record::recorder::{RecordError, Recorder, Recording};
 use crate::record::vault::pattern::{self, Names};
@@ -145,6 +145,9 @@ impl Switch {
         let subject = subject_of(call, &request.what)?;
         let left = request.left.map(|left| talk.select(left)).transpose()?;
         let format = request.format.unwrap_or(self.config.recording.format);
+        if format == Format::OpusCopy && !matches!(subject, Subject::Legs(_)) {
+            return Err(RecordError::from(ConfigError::Copy).into());
+        }
         let mut tracked = Tracked {
             id: next_id(),
             name: request.name.into(),
@@ -444,7 +447,11 @@ impl Switch {
     fn take_recording_event(&self, event: &RecordingEvent) {
         let (call_id, path) = (&event.call_id, &event.path);
         match &event.kind {
-            RecordingEventKind::Started | RecordingEventKind::Available { .. } => return,
+            RecordingEventKind::Started => return,
+            RecordingEventKind::Available { url } => {
+                tracing::info!(%call_id, %path, %url, "recording stored");
+                return;
+            }
             RecordingEventKind::Lost { error, .. } => {
                 tracing::warn!(%call_id, %path, %error, "a recording lost sound");
                 return;
@@ -452,9 +459,12 @@ impl Switch {
             RecordingEventKind::Failed { error } => {
                 tracing::error!(%call_id, %path, %error, "a recording failed");
             }
-            RecordingEventKind::Completed { reason, length, .. } => {
-                tracing::info!(%call_id, %path, ?reason, ?length, "recorded");
-            }
+            RecordingEventKind::Completed {
+                reason,
+                length,
+                chain,
+                ..
+            } => tracing::info!(%call_id, %path, ?reason, ?length, %chain, "recorded"),
             RecordingEventKind::Discarded => tracing::info!(%call_id, %path, "discarded"),
         }
         let _gone_with_its_call = self.with_call(call_id, |call| {
