@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crosspoint::record::event::{RecordingEvent, RecordingEventKind, StopReason};
 use crosspoint::record::vault::{Key, PART_LEN, Store, UPLOADS_MAX, Vault, VaultConfig};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast;
 
@@ -64,7 +65,7 @@ impl Scene {
         let sum: String = sum.iter().map(|octet| format!("{octet:02x}")).collect();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, octets).unwrap();
-        let sidecar = format!("{{\"call_id\": \"call-1\", \"sha256\": \"{sum}\"}}");
+        let sidecar = json!({"call_id": "call-1", "sha256": sum, "chain": "c4a1"}).to_string();
         fs::write(file.with_extension("wav.json"), sidecar).unwrap();
     }
 
@@ -309,6 +310,7 @@ fn who_wants_to_know_is_told_over_http_until_it_has_heard() {
         assert_eq!(body["call_id"], "call-1");
         assert_eq!(body["recording"], PATH);
         assert_eq!(body["sha256"].as_str().unwrap().len(), 64);
+        assert_eq!(body["chain"], "c4a1");
     }
     assert!(scene.file().exists());
 }

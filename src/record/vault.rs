@@ -224,6 +224,7 @@ impl Keeper {
         let mut stored = Stored {
             call_id: known.call_id,
             sha256: known.sha256,
+            chain: known.chain,
             url: String::new(),
             told: false,
         };
@@ -254,6 +255,8 @@ impl Keeper {
 struct Known {
     call_id: String,
     sha256: String,
+    #[serde(default)]
+    chain: String,
 }
 
 impl Known {
@@ -272,6 +275,9 @@ struct Stored {
     call_id: String,
     /// Of the recording before it was sealed.
     sha256: String,
+    /// Head of its chain of segments.
+    #[serde(default)]
+    chain: String,
     /// Where it is: a URL of the store, or its path in the directory.
     url: String,
     /// Who wants to know was told.

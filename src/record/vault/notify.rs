@@ -21,6 +21,7 @@ struct Body<'a> {
     recording: &'a str,
     url: &'a str,
     sha256: &'a str,
+    chain: &'a str,
 }
 
 /// POSTs to `url` that a recording is available; any status of success is a yes.
@@ -32,6 +33,7 @@ pub(super) async fn call(url: &str, path: &str, stored: &Stored) -> Result<(), V
         recording: path,
         url: &stored.url,
         sha256: &stored.sha256,
+        chain: &stored.chain,
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let failed = |error: reqwest::Error| VaultError::Callback(error.without_url().to_string());
