@@ -213,6 +213,13 @@ fn what_a_crash_left_is_closed_by_hand() {
         "{}",
         told.text
     );
+    let told = tool(&["show", shown(&part)]);
+    assert!(
+        told.ok
+            && told
+                .text
+                .contains("checks    none yet: it is being recorded")
+    );
     for name in [".call.wav.part", ".call.wav.journal"] {
         fs::copy(source.0.join(name), folder.0.join(name)).expect("copied");
     }

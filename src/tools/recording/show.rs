@@ -31,7 +31,7 @@ pub(super) fn text(file: &Path, info: &RecordingInfo, report: &Report) -> String
             line("metadata", &plain(&sidecar.metadata));
         }
     }
-    line("checks", &checked(report));
+    line("checks", &checked(file, report));
     for problem in report.problems.iter().filter(|_| report.was_checked()) {
         line("", &problem.to_string());
     }
@@ -114,7 +114,11 @@ pub(super) fn finished(part: &Path, finished: &Finished) -> String {
     }
 }
 
-fn checked(report: &Report) -> String {
+fn checked(file: &Path, report: &Report) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if report.sidecar.is_none() && name.starts_with('.') && name.ends_with(".part") {
+        return "none yet: it is being recorded, or was when the switch was killed".to_owned();
+    }
     match report.chain {
         Some(head) if report.is_verified() => format!("ok, chain {head}"),
         _ if report.was_checked() => "failed:".to_owned(),
@@ -135,7 +139,12 @@ fn tracks(text: &mut String, sidecar: &Sidecar) {
             channel(sidecar, track),
             legs(track)
         );
-        let _written = writeln!(text, "          {}", stats(&track.stats));
+        let until = match sidecar.reason {
+            // What came is noted when a segment ends.
+            StopReason::Recovered => " (as of the last whole segment)",
+            _ => "",
+        };
+        let _written = writeln!(text, "          {}{until}", stats(&track.stats));
     }
 }
 
