@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use self::ear::Ear;
 use self::keys::{EVENT_PT, Keys, Outcome};
-use super::ng_client::{NgClient, accepted};
+use super::ng_client::{NgClient, Request, accepted};
 use super::{bench, print, wav};
 use crate::audio::g711;
 use crate::plane::probe;
@@ -62,6 +62,9 @@ pub struct CallArgs {
     /// Keys that both press at the end: the caller as telephone-events, the callee as tones
     #[arg(long, value_name = "KEYS", value_parser = keys::parse)]
     pub keys: Option<Keys>,
+    /// Have the switch record the call, the caller on the left
+    #[arg(long)]
+    pub record: bool,
     /// Also write the final table to this file
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
@@ -109,6 +112,10 @@ pub fn run(args: &CallArgs) -> Result<()> {
         callee.to,
         callee.address,
     );
+    let recorded = match args.record {
+        true => record(&mut client, &call_id),
+        false => Ok(()),
+    };
 
     let mut parties = [caller, callee];
     let talked = converse(&mut parties, frames, args.ng, &call_id);
@@ -116,6 +123,7 @@ pub fn run(args: &CallArgs) -> Result<()> {
     // Whatever happened, the call must not stay.
     let deleted = client.request(bench::delete(&call_id));
     talked?;
+    recorded?;
     let seen = SwitchView::of(accepted(&last_query?).context("query")?);
     accepted(&deleted?).context("delete")?;
 
@@ -137,6 +145,16 @@ pub fn run(args: &CallArgs) -> Result<()> {
         "a party did not hear the other"
     );
     outcome.map_or(Ok(()), |outcome| outcome.check())
+}
+
+/// Has the call recorded, and says where.
+fn record(client: &mut NgClient, call_id: &str) -> Result<()> {
+    let request = Request::new("start recording").text("call-id", call_id);
+    let reply = client.request(request.text("recording-layout", "stereo"))?;
+    let reply = accepted(&reply).context("start recording")?;
+    let file = reply["recording-file"].as_str().unwrap_or("without a file");
+    eprintln!("recording {file}");
+    Ok(())
 }
 
 /// What was heard of the keys.
