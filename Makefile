@@ -26,6 +26,7 @@ quality:
 dtmf:
 	scripts/dtmf.sh
 
-# Fuzzing, many more cases of the properties, and calls for a long time; MINUTES=30.
+# Fuzzing, many more cases of the properties, calls for a long time, and recorders that are killed or
+# have bad disks; MINUTES=30.
 soak:
 	scripts/soak.sh $(MINUTES)

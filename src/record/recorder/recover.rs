@@ -17,8 +17,10 @@ use crate::record::finish::{Outcome, file_of, finish};
 /// Deepest folder below the recordings' directory that is looked into.
 pub(super) const DEPTH_MAX: usize = 16;
 
-/// What the disk did not let be closed is tried again so much later.
-const RETRY: Duration = Duration::from_secs(5);
+/// What the disk did not let be closed is tried again so much later, then after twice that, and in
+/// the end this often: each time it is read from its beginning.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(80);
 
 /// How soon it is seen that the recorder ends.
 const LOOK: Duration = Duration::from_millis(100);
@@ -33,9 +35,10 @@ enum Fate {
 
 /// Closes all that a crash left in the directory.
 pub(super) fn all(shared: &Shared) {
-    let mut open = sweep(shared);
+    let (mut open, mut wait) = (sweep(shared), RETRY_MIN);
     while !open.is_empty() {
-        let until = Instant::now() + RETRY;
+        let until = Instant::now() + wait;
+        wait = RETRY_MAX.min(2 * wait);
         while Instant::now() < until {
             if shared.over.load(Ordering::Relaxed) {
                 return;
