@@ -338,8 +338,8 @@ fn a_full_disk_goes_on_from_the_octet_where_it_stopped() {
     assert_eq!(rig.writers.counters.bytes.load(Ordering::Relaxed), 50_000);
 }
 
-/// Octets that wait are counted until they are written, given up or thrown away, and at the limit of
-/// all there is no room for one.
+/// Octets that wait are counted until they are written or given up, and at the limit of all there
+/// is no room for one.
 #[test]
 fn all_buffers_together_are_bounded() {
     let disk = Troubled::new("a.wav");
