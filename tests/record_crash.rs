@@ -241,10 +241,13 @@ impl Found {
         self.worst = self.worst.max(lost);
         if is_prompt {
             let paused = |at: &Duration| {
-                let from = at.saturating_sub(PIECE);
-                kind == "silence" && (from..*at + 2 * PIECE).contains(&pause)
-                    || kind == "silence" && (pause..resume + PIECE).contains(at)
-                    || kind == "skip" && (from..*at + 2 * PIECE).contains(&pause)
+                let begins = (at.saturating_sub(PIECE)..*at + 2 * PIECE).contains(&pause);
+                let lasts = (pause..resume + PIECE).contains(at);
+                match kind {
+                    "silence" => begins || lasts,
+                    "skip" => begins,
+                    _ => false,
+                }
             };
             let silent: Vec<_> = silent.iter().filter(|at| !paused(at)).collect();
             assert!(silent.is_empty(), "{name}: silent at {silent:?} ({kind})");

@@ -217,7 +217,7 @@ fn with_stall(stall: Duration) -> (Folder, Vec<(String, Duration, Duration)>) {
         // The recorder heard all of it, whatever the disk did.
         for track in &sidecar.tracks {
             let stats = &track.stats;
-            assert_eq!((stats.packets as usize, stats.lost), (sent, 0), "{call}");
+            assert_eq!((stats.packets, stats.lost), (sent as u64, 0), "{call}");
         }
         let kinds = sidecar.spans.iter().map(|span| span.kind);
         assert!(kinds.clone().all(|kind| kind != SpanKind::Overrun));
