@@ -105,10 +105,14 @@ impl Notes {
             *down = Some(at_us);
             return;
         };
-        *down = None;
+        // When it came up is known later than it was; when it went down is told as it was.
+        let lasted_us = micros(lasted);
+        let from_us = down.take();
+        let from_us = from_us.unwrap_or_else(|| at_us.saturating_sub(lasted_us));
+        let at_us = at_us.min(from_us.saturating_add(lasted_us));
         let press = PressInfo {
             track: track.0,
-            from_us: at_us.saturating_sub(micros(lasted)),
+            from_us,
             until_us: Some(at_us),
         };
         self.note(Note::Press(press), out);

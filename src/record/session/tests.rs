@@ -318,8 +318,9 @@ fn presses_are_told_by_their_times() {
     rig.until(ms(1_000));
     let tape = rig.tape.as_mut().expect("the tape");
     tape.press(ms(900), TrackIx(0), None);
-    tape.press(ms(990), TrackIx(0), Some(ms(90)));
-    tape.press(ms(995), TrackIx(0), None);
+    // A tone is known to be over some time after it was.
+    tape.press(ms(1_110), TrackIx(0), Some(ms(90)));
+    tape.press(ms(1_115), TrackIx(0), None);
     rig.until(ms(1_500));
     rig.stop(1_500);
     let recorded = rig.finish();
@@ -327,7 +328,7 @@ fn presses_are_told_by_their_times() {
     let presses: Vec<_> = presses
         .map(|press| (press.from_us, press.until_us))
         .collect();
-    assert_eq!(presses, [(900_000, Some(990_000)), (995_000, None)]);
+    assert_eq!(presses, [(900_000, Some(990_000)), (1_115_000, None)]);
     assert_eq!(recorded.spans(SpanKind::Pressed), [(900_000, 990_000)]);
 }
 
