@@ -475,6 +475,25 @@ fn another_way_through_the_network_is_followed() {
     );
 }
 
+/// Some of each packet comes when its time has passed: what is not heard is lost, not silent.
+#[test]
+fn what_comes_too_late_in_part_is_lost_in_part() {
+    let mut talker = Talker::new(PCMU, 0.0, CLEAN, 6);
+    talker.network.delay_s = 0.0044;
+    talker.say(10.0, |_| 4_000.0);
+    // Each second packet is read for 4 ms before it comes.
+    talker.network.delay_s = 0.2264;
+    talker.say(10.9, |_| 4_000.0);
+    let recorded = record(8_000, 11.0, talker.sent);
+    let (from_s, until_s) = (10.1, 10.8);
+    let piece = recorded.piece(from_s, until_s);
+    let unheard_s = piece.iter().filter(|s| **s == 0).count() as f64 / 8_000.0;
+    let lost_s = recorded.seconds_of(SpanKind::Lost, from_s, until_s);
+    println!("{unheard_s:.3} s are not heard, {lost_s:.3} s are said to be lost");
+    assert!(unheard_s > 0.1, "{unheard_s}");
+    assert!((lost_s - unheard_s).abs() < 0.02, "{lost_s} of {unheard_s}");
+}
+
 #[test]
 fn a_track_without_packets_is_silence() {
     let mut track = Track::new(48_000);

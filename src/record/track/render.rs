@@ -308,6 +308,9 @@ impl Renderer {
         if skip >= samples {
             return self.missed(rounded(position), end);
         }
+        if skip > 0 {
+            self.cut(rounded(position), end);
+        }
         if self.running != Some(kind) {
             self.end_run();
         }
@@ -338,11 +341,19 @@ impl Renderer {
 
     /// A packet whose time has passed.
     fn missed(&mut self, start: i64, end: i64) {
-        if let Some(gap) = self.gap.filter(Gap::was_blind) {
+        if self.cut(start, end) {
             self.stats.lost += 1;
             self.stats.late += 1;
+        }
+    }
+
+    /// What of a packet came too late was taken for silence; whether it was.
+    fn cut(&mut self, start: i64, end: i64) -> bool {
+        let blind = self.gap.filter(Gap::was_blind);
+        if let Some(gap) = blind {
             self.ready.mark(SpanKind::Lost, gap.from.max(start), end);
         }
+        blind.is_some()
     }
 
     /// Keys are heard in what is to be masked, and a while longer.
