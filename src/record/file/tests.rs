@@ -159,4 +159,19 @@ mod opus {
             }
         }
     }
+
+    /// A position may be anything: what is read is never longer than such a file can be.
+    #[test]
+    fn a_position_of_centuries_is_read_to_its_end() {
+        let pcm = tones(8_000, 1, 8_000);
+        let mut file = written(OPUS, 8_000, 1, &pcm);
+        let last = file.windows(4).rposition(|bytes| bytes == b"OggS");
+        let last = last.expect("a last page");
+        file[last + 6..last + 14].copy_from_slice(&i64::MAX.to_le_bytes());
+        crate::audio::ogg::seal(&mut file[last..]);
+        let most = file.len() as u64 / 2 * 8 * 120;
+        let info = RecordingReader::open(Cursor::new(&file)).unwrap().info();
+        assert!((8_000..=most).contains(&info.frames), "{}", info.frames);
+        assert_eq!(heard(&file).1.len() as u64, info.frames);
+    }
 }

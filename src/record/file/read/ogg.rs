@@ -13,6 +13,8 @@ use crate::audio::opus::{self, CLOCK_HZ, MultistreamDecoder, PACKET_MS_MAX};
 
 /// Longest packet, RFC 7845 section 6: 61,440 octets.
 const PACKET_LEN_MAX: usize = 61_440;
+/// Fewest octets of a packet in a file: its first one, and its length.
+const PACKET_OCTETS_MIN: u64 = 2;
 /// Samples of each channel that silence is made of at a time.
 const SILENCE_SAMPLES: u64 = 4_800;
 
@@ -50,7 +52,7 @@ impl<R: Read + Seek> OggReader<R> {
     pub(super) fn open(mut file: R, len: u64) -> Result<(RecordingInfo, Self), ReadError> {
         file.rewind()?;
         let (serial, head) = first_page(&mut file)?;
-        let end = last_granule(&mut file, len, serial)?;
+        let end = last_granule(&mut file, len, serial)?.min(longest(len));
         file.rewind()?;
         let channels = channels(head.mapping.len())?;
         let rate_hz = match head.rate_hz {
@@ -228,6 +230,12 @@ fn first_page(file: &mut impl Read) -> Result<(u32, Head), ReadError> {
         }
     }
     Err(ReadError::Unknown)
+}
+
+/// Samples at 48 kHz that a file of so many octets can hold. One that says more would be silence
+/// for longer than anybody reads.
+fn longest(len: u64) -> u64 {
+    (len / PACKET_OCTETS_MIN).saturating_mul(u64::from(CLOCK_HZ / 1_000 * PACKET_MS_MAX))
 }
 
 /// Where the stream ends, in samples at 48 kHz. The last two pages' length is looked at.
