@@ -43,6 +43,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 const WINDOW_PACKETS_MIN: u32 = 10;
 /// A larger step of sequence numbers is no loss but another beginning.
 const LOST_MAX: u16 = 3_000;
+/// A larger step back is no reordering but another beginning (RFC 3550 A.1), which was confirmed
+/// before the packet came here.
+const MISORDER_MAX: i16 = 100;
 
 /// What came, and what became of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -310,11 +313,12 @@ impl Source {
         let position = self.position + i64::from(step);
         let late = came - position;
         let jump = samples_in(JUMP_MAX).cast_signed();
-        if seq.wrapping_sub(self.seq).cast_signed() <= 0 {
+        let ahead = seq.wrapping_sub(self.seq).cast_signed();
+        if (-MISORDER_MAX..=0).contains(&ahead) {
             // From before the newest: it changes nothing.
             return u64::try_from(position).ok().filter(|_| late >= -jump);
         }
-        if late < -jump || late > samples_in(SETTLE).cast_signed() {
+        if ahead < 0 || late < -jump || late > samples_in(SETTLE).cast_signed() {
             *self = Self::new(came, timestamp, seq, self.ssrc);
         } else {
             self.timestamp = timestamp;

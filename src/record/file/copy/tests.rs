@@ -225,6 +225,25 @@ fn another_source_and_a_clock_that_jumps_begin_anew() {
 }
 
 #[test]
+fn a_source_whose_numbers_begin_anew_goes_on() {
+    for (seq, timestamp) in [(30_000, 9_000), (39_900, 0x8000_0000), (50_000, 77)] {
+        let mut session = Session::new();
+        for k in 0..50_u16 {
+            let at = 20 * u32::from(k);
+            session.other(ms(at.into()), at * 48, 40_000 + k, SSRC, k.into());
+        }
+        for k in 0..50_u16 {
+            let (at, step) = (1_000 + 20 * u64::from(k), u32::from(k) * 960);
+            session.other(ms(at), timestamp + step, seq + k, SSRC, u32::from(k) + 50);
+        }
+        let (found, _, stats, spans) = session.finish(ms(2_000));
+        let expected: Vec<_> = (0..100).map(|n| (f64::from(20 * n), n)).collect();
+        assert_eq!(found, expected, "{seq}: {stats:?}");
+        assert_eq!((stats.lost, stats.late, spans.len()), (0, 0, 0));
+    }
+}
+
+#[test]
 fn what_waits_is_held_to_its_limit() {
     let mut writer = CopyWriter::new(1, 7, &[]);
     // Of 2.5 ms each, never written.
