@@ -11,6 +11,8 @@ mod give;
 mod mixer;
 mod notes;
 mod outage;
+mod places;
+mod presses;
 mod sink;
 mod trim;
 
@@ -23,6 +25,8 @@ use self::notes::Notes;
 #[cfg(test)]
 pub(super) use self::outage::END_LEN;
 use self::outage::Outage;
+use self::places::{Places, Skips};
+use self::presses::Presses;
 use self::sink::Sink;
 use self::trim::Trim;
 use super::config::RecordingConfig;
@@ -111,6 +115,8 @@ pub struct Session {
     notes: Notes,
     /// Pauses (`true`) and their ends, by sample of the clock, in order.
     turns: Vec<(u64, bool)>,
+    skips: Skips,
+    presses: Presses,
     /// Paused since this sample of the clock.
     paused: Option<u64>,
     stop: Option<Stop>,
@@ -159,6 +165,8 @@ impl Session {
             trim: trims.then(|| Trim::new(rate_hz, channels)),
             notes: Notes::new(sidecar, rate_hz, &mut out.journal),
             turns: Vec::new(),
+            skips: Skips::default(),
+            presses: Presses::default(),
             paused: None,
             stop: None,
             clock: 0,
@@ -173,7 +181,7 @@ impl Session {
         session.segment_until = session.samples(SEGMENT);
         let tracks = std::mem::take(&mut session.config.tracks);
         for (track, config) in (0..).map(TrackIx).zip(tracks) {
-            session.set_track(track, &config, out);
+            session.set_track(track, &config, 0, out);
         }
         session.notes.sum(out);
         out.due = true;
@@ -224,6 +232,9 @@ impl Session {
             }
             self.block(until - self.clock, disk, out);
         }
+        while let Some(press) = self.presses.before(self.clock) {
+            self.tell_press(press, out);
+        }
         let stop = self.stop.filter(|stop| self.clock >= stop.at);
         match stop {
             Some(stop) if self.ended || self.outage.is_over() => {
@@ -265,8 +276,10 @@ impl Session {
                     }
                 }
                 Entry::Press { at, track, lasted } => {
-                    let at = in_file(samples(at, rate_hz), self.clock, self.file);
-                    self.notes.press(track, at, lasted, &mut out.journal);
+                    let at = samples(at, rate_hz);
+                    if let Some(oldest) = self.presses.push(at, track, lasted) {
+                        self.tell_press(oldest, out);
+                    }
                 }
                 Entry::Finish { at, .. } => {
                     let early = self.trim.as_ref().map_or(Duration::ZERO, |_| FINISH_TONE);
@@ -295,12 +308,8 @@ impl Session {
             let (from, until) = (from.saturating_sub(since), until.saturating_sub(since));
             slot.track.overrun(from, until);
         }
-        let place = |at| {
-            time(
-                in_file(samples(at, rate_hz), self.clock, self.file),
-                rate_hz,
-            )
-        };
+        let places = self.places();
+        let place = |at| time(places.place(samples(at, rate_hz)), rate_hz);
         out.events.push(RecordingEventKind::Lost {
             from: place(from),
             until: place(until),
@@ -414,6 +423,9 @@ impl Session {
     }
 
     fn finish(&mut self, reason: StopReason, out: &mut Output) {
+        while let Some(press) = self.presses.before(u64::MAX) {
+            self.tell_press(press, out);
+        }
         if let Some(since) = self.paused {
             self.end_pause(since, out);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Output, Session, Slot};
+use super::{Output, Places, Session, Slot};
 use crate::engine::{TrackIx, TrackType};
 use crate::record::config::{PauseMode, TrackConfig};
 use crate::record::event::StopReason;
@@ -43,7 +43,10 @@ impl Session {
     /// Carries out a command; one for a moment to come is for `now`.
     pub fn command(&mut self, command: Command, now: Instant, out: &mut Output) {
         match command {
-            Command::Track(track, config) => self.set_track(track, &config, out),
+            Command::Track(track, config) => {
+                let since = self.sample_at(now);
+                self.set_track(track, &config, since, out);
+            }
             Command::Types(track, types) => self.set_types(track, &types),
             Command::Pause(at) => self.turn(at.min(now), true),
             Command::Resume(at) => self.turn(at.min(now), false),
@@ -54,7 +57,14 @@ impl Session {
         }
     }
 
-    pub(super) fn set_track(&mut self, track: TrackIx, config: &TrackConfig, out: &mut Output) {
+    /// `since`: when somebody came on it, by sample of the clock.
+    pub(super) fn set_track(
+        &mut self,
+        track: TrackIx,
+        config: &TrackConfig,
+        since: u64,
+        out: &mut Output,
+    ) {
         let channel = self.config.layout.channel_of(track, config.channel);
         let ix = usize::from(track.0);
         let (Some(slot), Some(owner)) = (self.slots.get_mut(ix), self.owners.get_mut(ix)) else {
@@ -88,7 +98,7 @@ impl Session {
         let note = Note::Track {
             track: track.0,
             channel,
-            leg: leg(config, self.notes.us(self.file)),
+            leg: leg(config, self.notes.us(self.places().place(since))),
         };
         self.notes.note(note, &mut out.journal);
     }
@@ -149,6 +159,7 @@ impl Session {
     pub(super) fn end_pause(&mut self, since: u64, out: &mut Output) {
         self.paused = None;
         if self.config.pause == PauseMode::Skip {
+            self.skips.push(since, self.clock);
             let at_us = self.notes.us(self.file);
             let span = SpanInfo {
                 track: None,
@@ -163,6 +174,18 @@ impl Session {
 
     pub(super) fn skips(&self) -> bool {
         self.paused.is_some() && self.config.pause == PauseMode::Skip
+    }
+
+    /// Where moments of the clock are in the file.
+    pub(super) fn places(&self) -> Places<'_> {
+        let skips = self.config.pause == PauseMode::Skip;
+        Places {
+            clock: self.clock,
+            file: self.file,
+            since: self.paused.filter(|_| skips),
+            skips: &self.skips,
+            turns: if skips { &self.turns } else { &[] },
+        }
     }
 
     /// The sample of the clock up to which nothing changes.

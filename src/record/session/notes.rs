@@ -89,27 +89,29 @@ impl Notes {
         }
     }
 
-    /// A key went down, or came up after so long, at this sample of the file.
+    /// A key went down, or came up (`from`: it had gone down there), at this sample of the file.
+    /// `skipped`: nothing of it is in the file.
     pub(super) fn press(
         &mut self,
         track: TrackIx,
         at: u64,
-        lasted: Option<Duration>,
+        from: Option<u64>,
+        skipped: bool,
         out: &mut Vec<u8>,
     ) {
         let at_us = self.us(at);
+        let from_us = from.map(|from| self.us(from));
         let Some(down) = self.down.get_mut(usize::from(track.0)) else {
             return;
         };
-        let Some(lasted) = lasted else {
+        let Some(from_us) = from_us else {
             *down = Some(at_us);
             return;
         };
-        // When it came up is known later than it was; when it went down is told as it was.
-        let lasted_us = micros(lasted);
-        let from_us = down.take();
-        let from_us = from_us.unwrap_or_else(|| at_us.saturating_sub(lasted_us));
-        let at_us = at_us.min(from_us.saturating_add(lasted_us));
+        *down = None;
+        if skipped {
+            return;
+        }
         let press = PressInfo {
             track: track.0,
             from_us,
@@ -119,7 +121,7 @@ impl Notes {
         let span = SpanInfo {
             track: Some(track.0),
             kind: SpanKind::Pressed,
-            from_us: press.from_us,
+            from_us,
             until_us: at_us,
             skipped_us: 0,
         };

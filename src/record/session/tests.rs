@@ -233,7 +233,7 @@ fn a_track_that_comes_later_stands_at_its_time() {
     assert!(late[..at(1_000)].iter().all(|sample| *sample == 0));
     assert!(late[at(1_100)..] == all[at(1_100)..]);
     let leg = &recorded.sidecar.tracks[1].legs[0];
-    assert_eq!((leg.leg.as_str(), leg.from_us), ("late", 800_000));
+    assert_eq!((leg.leg.as_str(), leg.from_us), ("late", 1_000_000));
 }
 
 #[test]
@@ -330,6 +330,56 @@ fn presses_are_told_by_their_times() {
         .collect();
     assert_eq!(presses, [(900_000, Some(990_000)), (1_115_000, None)]);
     assert_eq!(recorded.spans(SpanKind::Pressed), [(900_000, 990_000)]);
+}
+
+#[test]
+fn presses_are_told_where_they_are_after_a_pause_that_skips() {
+    let mut config = config(Layout::Mono, 1);
+    config.pause = PauseMode::Skip;
+    let mut rig = Rig::new(config);
+    let key = |rig: &mut Rig, from: u64, until: u64| {
+        rig.until(ms(until.next_multiple_of(20) + 20));
+        let tape = rig.tape.as_mut().expect("the tape");
+        tape.press(ms(from), TrackIx(0), None);
+        tape.press(ms(until), TrackIx(0), Some(ms(until - from)));
+    };
+    key(&mut rig, 600, 700);
+    key(&mut rig, 960, 1_100);
+    let from = rig.at(1_000);
+    rig.command(Command::Pause(from));
+    // Nothing of this one is in the file.
+    key(&mut rig, 1_500, 1_600);
+    key(&mut rig, 1_950, 2_050);
+    // Told some time later than it is for.
+    rig.until(ms(2_120));
+    let until = rig.at(2_003);
+    rig.command(Command::Resume(until));
+    key(&mut rig, 2_120, 2_200);
+    key(&mut rig, 2_900, 3_000);
+    rig.until(ms(3_500));
+    rig.stop(3_500);
+    let recorded = rig.finish();
+    let presses = recorded.sidecar.presses.iter();
+    let presses: Vec<_> = presses
+        .map(|press| (press.from_us, press.until_us.unwrap_or(0)))
+        .collect();
+    let expected = [
+        (600_000, 700_000),
+        (960_000, 1_000_000),
+        (1_000_000, 1_047_000),
+        (1_117_000, 1_197_000),
+        (1_897_000, 1_997_000),
+    ];
+    assert_eq!(presses, expected);
+    // Two of them touch.
+    let spans = [
+        (600_000, 700_000),
+        (960_000, 1_047_000),
+        (1_117_000, 1_197_000),
+        (1_897_000, 1_997_000),
+    ];
+    assert_eq!(recorded.spans(SpanKind::Pressed), spans);
+    assert_eq!(recorded.sidecar.length_us, 2_497_000);
 }
 
 #[test]
