@@ -456,7 +456,7 @@ fn players_hear_copied_packets_in_their_place() {
             if (50..200).contains(&n) || n >= 350 {
                 let seq = u16::try_from(n).expect("few packets");
                 let seq = if n < 350 { seq + 150 } else { seq };
-                writer.packet(at, n * 960, seq, 5, &packet[..len]);
+                writer.packet(at, Duration::ZERO, n * 960, seq, 5, &packet[..len]);
             }
             let settled = at.saturating_sub(Duration::from_millis(200));
             writer.advance(settled, &mut bytes, &mut spans);

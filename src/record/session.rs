@@ -334,7 +334,7 @@ impl Session {
             self.file += len;
             self.cut_segment(out);
         } else {
-            self.store(false);
+            self.store(self.outage.is_over());
         }
         let over =
             |max: Option<Duration>, len: u64| max.is_some_and(|max| len >= self.samples(max));
@@ -349,12 +349,14 @@ impl Session {
     fn read(&mut self, len: u64, out: &mut Output) {
         self.mixer.begin(len);
         let mut spans: Vec<Span> = Vec::new();
+        // What packets that are stored tell is told where they are.
+        let is_told = self.paused.is_none() && self.sink.copying().is_none();
         for (index, slot) in (0..).zip(&mut self.slots) {
             let Some(slot) = slot else { continue };
             spans.clear();
             slot.track.read(self.mixer.input(), &mut spans);
             self.mixer.add(slot.channel);
-            if self.paused.is_some() {
+            if !is_told {
                 continue;
             }
             for span in &spans {

@@ -64,7 +64,8 @@ pub struct CopyStats {
     pub ssrc_changes: u32,
 }
 
-/// Writes the file. Sees neither file nor clock: times are since the recording's beginning.
+/// Writes the file. Sees neither file nor clock: times are since the recording's beginning; those
+/// of packets have all of it, all others only what is in the file.
 #[derive(Debug)]
 pub struct CopyWriter {
     pages: PageWriter,
@@ -79,6 +80,8 @@ pub struct CopyWriter {
     last: Option<(u32, u16)>,
     /// Where the gap began that is being filled.
     gap_from: Option<u64>,
+    /// Packets that came, but are not to be stored, since the last one that is.
+    absent: u32,
     stats: CopyStats,
 }
 
@@ -89,6 +92,8 @@ struct Pending {
     samples: u64,
     ssrc: u32,
     seq: u16,
+    /// Packets before it that came, but are not stored.
+    absent: u32,
     payload: Vec<u8>,
 }
 
@@ -107,6 +112,7 @@ impl CopyWriter {
             toc: TOC_20_MS,
             last: None,
             gap_from: None,
+            absent: 0,
             stats: CopyStats::default(),
         }
     }
@@ -129,15 +135,25 @@ impl CopyWriter {
         out.len() as u64
     }
 
-    /// A payload that came at `at`, with what its RTP header says. It is written by
-    /// [`advance`](Self::advance).
-    pub fn packet(&mut self, at: Duration, timestamp: u32, seq: u16, ssrc: u32, payload: &[u8]) {
+    /// A payload that came at `at`, with what its RTP header says; `skipped` of the time until then
+    /// is not in the file. It is written by [`advance`](Self::advance).
+    pub fn packet(
+        &mut self,
+        at: Duration,
+        skipped: Duration,
+        timestamp: u32,
+        seq: u16,
+        ssrc: u32,
+        payload: &[u8],
+    ) {
         let samples = opus::samples(payload, CLOCK_HZ).ok();
         let Some(samples) = samples.filter(|_| payload.len() <= TAPED_LEN_MAX) else {
             self.stats.undecoded += 1;
+            self.absent();
             return;
         };
-        let Some(position) = self.place(at, timestamp, seq, ssrc) else {
+        let position = self.place(at, timestamp, seq, ssrc);
+        let Some(position) = position.and_then(|at| at.checked_sub(samples_in(skipped))) else {
             self.stats.late += 1;
             return;
         };
@@ -154,9 +170,15 @@ impl CopyWriter {
             samples: samples as u64,
             ssrc,
             seq,
+            absent: std::mem::take(&mut self.absent),
             payload: payload.to_vec(),
         };
         self.pending.insert(after.map_or(0, |ix| ix + 1), packet);
+    }
+
+    /// A packet came that is not to be stored: it is missing, but it is not lost.
+    pub fn absent(&mut self) {
+        self.absent = self.absent.saturating_add(1);
     }
 
     /// Appends all until this moment, which is [`SETTLE`] ago, or nothing more will come. Spans are
@@ -203,7 +225,7 @@ impl CopyWriter {
         &self.stats
     }
 
-    /// Where a packet stands; `None` if that cannot be.
+    /// When a packet is to be heard; `None` if that cannot be.
     fn place(&mut self, at: Duration, timestamp: u32, seq: u16, ssrc: u32) -> Option<u64> {
         let came = samples_in(at).cast_signed();
         match &mut self.source {
@@ -220,11 +242,12 @@ impl CopyWriter {
         let lost = match self.last.replace((packet.ssrc, packet.seq)) {
             Some((ssrc, seq)) if ssrc == packet.ssrc => {
                 let step = packet.seq.wrapping_sub(seq);
-                if step <= LOST_MAX {
-                    step.saturating_sub(1)
+                let missing = if step <= LOST_MAX {
+                    u32::from(step).saturating_sub(1)
                 } else {
                     0
-                }
+                };
+                missing.saturating_sub(packet.absent)
             }
             _ => 0,
         };
@@ -247,6 +270,11 @@ impl CopyWriter {
         self.pages.packet(&packet.payload, granule, out);
         self.toc = packet.payload[0];
         self.stats.packets += 1;
+    }
+
+    /// What is silent until now is told; what follows is another matter.
+    pub fn end_gap(&mut self, spans: &mut Vec<Span>) {
+        self.gap_ends(SpanKind::Silent, spans);
     }
 
     fn gap_ends(&mut self, kind: SpanKind, spans: &mut Vec<Span>) {

@@ -143,6 +143,7 @@ impl Session {
             let at_us = self.notes.us(self.file);
             match self.paused {
                 None if pause => {
+                    self.tell_gap(out);
                     self.paused = Some(self.clock);
                     self.notes.note(Note::Pause { at_us }, &mut out.journal);
                 }
@@ -158,6 +159,10 @@ impl Session {
     /// Tells a pause that left nothing in the file; others are told while they last.
     pub(super) fn end_pause(&mut self, since: u64, out: &mut Output) {
         self.paused = None;
+        // What was silent because of the pause is told with it.
+        if let Some(copying) = self.sink.copying() {
+            copying.writer().end_gap(&mut Vec::new());
+        }
         if self.config.pause == PauseMode::Skip {
             self.skips.push(since, self.clock);
             let at_us = self.notes.us(self.file);

@@ -33,7 +33,8 @@ struct Held {
     timestamp: u32,
     seq: u16,
     ssrc: u32,
-    payload: Vec<u8>,
+    /// `None`: it is not to be stored.
+    payload: Option<Vec<u8>>,
 }
 
 impl Copying {
@@ -62,18 +63,15 @@ impl Copying {
     /// A packet of the tape. What is not to be heard is not stored: keys that are to be taken out
     /// of the sound cannot be taken out of packets.
     pub(super) fn packet(&mut self, taped: &Taped<'_>) {
-        if taped.event || taped.silenced || taped.veiled {
-            return;
-        }
         let Ok(header) = RtpHeader::parse(taped.rtp) else {
             self.undecoded += 1;
             return;
         };
         let opus = TrackKind::Sound(CodecKind::Opus);
-        if self.types.kind(header.pt) != Some(opus) {
-            self.undecoded += 1;
-            return;
-        }
+        let is_secret = taped.event || taped.silenced || taped.veiled;
+        let is_stored = !is_secret && self.types.kind(header.pt) == Some(opus);
+        self.undecoded += u64::from(!is_secret && !is_stored);
+        let payload = &taped.rtp[header.payload_start..header.payload_end];
         if self.held.len() >= HELD_MAX {
             self.held.pop_front();
         }
@@ -82,22 +80,25 @@ impl Copying {
             timestamp: header.timestamp.0,
             seq: header.seq.0,
             ssrc: header.ssrc,
-            payload: taped.rtp[header.payload_start..header.payload_end].to_vec(),
+            payload: is_stored.then(|| payload.to_vec()),
         });
     }
 
-    /// Stores what came until now; `place` says where in the file, `None`: nowhere.
-    pub(super) fn store(&mut self, until: Duration, place: impl Fn(Duration) -> Option<Duration>) {
+    /// Stores what came until now; `skipped` says how much of the time until then is not in the
+    /// file, `None`: neither is what came then.
+    pub(super) fn store(
+        &mut self,
+        until: Duration,
+        skipped: impl Fn(Duration) -> Option<Duration>,
+    ) {
         while let Some(held) = self.held.pop_front_if(|held| held.at <= until) {
-            if let Some(at) = place(held.at) {
-                let Held {
-                    timestamp,
-                    seq,
-                    ssrc,
-                    payload,
-                    ..
-                } = held;
-                self.writer.packet(at, timestamp, seq, ssrc, &payload);
+            match (skipped(held.at), held.payload) {
+                (Some(skipped), Some(payload)) => {
+                    let (timestamp, seq, ssrc) = (held.timestamp, held.seq, held.ssrc);
+                    self.writer
+                        .packet(held.at, skipped, timestamp, seq, ssrc, &payload);
+                }
+                _ => self.writer.absent(),
             }
         }
     }

@@ -1,10 +1,14 @@
 //! What a session gives to its file.
 
+use std::time::Duration;
+
 use super::copying::HOLD;
+use super::places::Places;
 use super::sink::Sink;
 use super::trim::Trim;
-use super::{DiskState, Output, Session, in_file, samples, time};
+use super::{DiskState, Output, Session, samples, time};
 use crate::engine::TrackIx;
+use crate::record::config::PauseMode;
 use crate::record::event::RecordingEventKind;
 use crate::record::span::{Span, SpanKind};
 
@@ -35,20 +39,39 @@ impl Session {
         self.trim.iter_mut().for_each(Trim::done);
     }
 
-    /// Places the packets that came until now in the file, or forgets them.
+    /// Places the packets that came until now, and some more, in the file; or forgets those that
+    /// came until now.
     pub(super) fn store(&mut self, keeps: bool) {
+        let rate_hz = self.config.rate_hz;
+        let skips = self.config.pause == PauseMode::Skip;
+        let (paused, turns) = (self.paused.is_some(), &self.turns);
+        let places = Places {
+            clock: self.clock,
+            file: self.outage.given(),
+            since: self.paused.filter(|_| skips),
+            skips: &self.skips,
+            turns: if skips { turns } else { &[] },
+        };
         let Some(copying) = self.sink.copying() else {
             return;
         };
-        let rate_hz = self.config.rate_hz;
-        let (clock, file) = (self.clock, self.outage.given());
-        let (paused, turns) = (self.paused.is_some(), &self.turns);
-        copying.store(time(clock, rate_hz) + HOLD, |at| {
+        let ahead = if keeps { HOLD } else { Duration::ZERO };
+        copying.store(time(self.clock, rate_hz) + ahead, |at| {
             let at = samples(at, rate_hz);
             let turn = turns.iter().take_while(|(turn, _)| *turn <= at).last();
             let paused = turn.map_or(paused, |(_, pause)| *pause);
-            (keeps && !paused).then(|| time(in_file(at, clock, file), rate_hz))
+            let skipped = at.saturating_sub(places.place(at));
+            (keeps && !paused).then(|| time(skipped, rate_hz))
         });
+    }
+
+    /// What was silent until now is told.
+    pub(super) fn tell_gap(&mut self, out: &mut Output) {
+        let mut spans = Vec::new();
+        if let Some(copying) = self.sink.copying() {
+            copying.writer().end_gap(&mut spans);
+        }
+        self.tell_copied(&spans, out);
     }
 
     /// Appends packets until where the file stands.

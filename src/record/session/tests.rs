@@ -1,3 +1,5 @@
+#[cfg(feature = "opus")]
+mod copied;
 mod rig;
 
 pub(in crate::record) use rig::*;
@@ -5,8 +7,8 @@ pub(in crate::record) use rig::*;
 use super::*;
 use crate::audio::codec::CodecKind;
 use crate::audio::mix;
-use crate::engine::{Side, Taped, TrackKind, TrackType};
-use crate::record::config::{Format, Layout, PauseMode, TrackConfig};
+use crate::engine::{Side, TrackKind, TrackType};
+use crate::record::config::{Layout, PauseMode, TrackConfig};
 use crate::record::journal;
 use crate::record::sidecar::sum;
 
@@ -455,87 +457,4 @@ fn no_more_turns_wait_than_were_told() {
     }
     rig.until(ms(500));
     assert!(rig.session.turns.is_empty(), "a moment to come is now");
-}
-
-#[cfg(feature = "opus")]
-fn opus_copy() -> Rig {
-    let mut config = config(Layout::Mono, 1);
-    config.format = Format::OpusCopy;
-    config.rate_hz = 48_000;
-    config.tracks[0].types[0].kind = TrackKind::Sound(CodecKind::Opus);
-    let mut rig = Rig::new(config);
-    rig.speaks.clear();
-    rig
-}
-
-/// A frame of 20 ms that says where it is from.
-#[cfg(feature = "opus")]
-fn send_opus(rig: &mut Rig, frame: u16) {
-    let mut rtp = vec![0x80, 0];
-    rtp.extend(frame.to_be_bytes());
-    rtp.extend((u32::from(frame) * 960).to_be_bytes());
-    rtp.extend(7_u32.to_be_bytes());
-    rtp.push(31 << 3);
-    rtp.extend_from_slice(format!("frame {frame:03}").as_bytes());
-    let taped = Taped {
-        at: rig.now,
-        track: TrackIx(0),
-        event: false,
-        veiled: false,
-        silenced: false,
-        rtp: &mut rtp,
-    };
-    rig.tape.as_mut().expect("the tape").packet(&taped, 12);
-    rig.now += FRAME;
-    rig.work();
-}
-
-#[cfg(feature = "opus")]
-#[test]
-fn of_another_party_no_packet_is_stored_before_its_types_are_known() {
-    let mut rig = opus_copy();
-    for frame in 0..100 {
-        if frame == 50 {
-            let mut other = party("another", 0);
-            other.types.clear();
-            rig.command(Command::Track(TrackIx(0), other));
-        }
-        send_opus(&mut rig, frame);
-    }
-    rig.stop(2_000);
-    let stats = rig.finish().sidecar.tracks[0].stats.clone();
-    assert_eq!((stats.packets, stats.undecoded), (50, 50));
-}
-
-#[cfg(feature = "opus")]
-#[test]
-fn opus_is_stored_as_it_came_and_pauses_hold_nothing_of_it() {
-    let mut rig = opus_copy();
-    for frame in 0..150_u16 {
-        if frame == 52 {
-            let at = rig.at(1_000);
-            rig.command(Command::Pause(at));
-        }
-        if frame == 102 {
-            let at = rig.at(2_000);
-            rig.command(Command::Resume(at));
-        }
-        send_opus(&mut rig, frame);
-    }
-    rig.stop(3_000);
-    let recorded = rig.finish();
-    let holds = |text: &str| {
-        recorded
-            .file
-            .windows(text.len())
-            .any(|w| w == text.as_bytes())
-    };
-    for frame in 0..150 {
-        let paused = (50..100).contains(&frame);
-        assert_eq!(holds(&format!("frame {frame:03}")), !paused, "{frame}");
-    }
-    assert_eq!(recorded.sidecar.length_us, 3_000_000);
-    assert_eq!(recorded.spans(SpanKind::Paused), [(1_000_000, 2_000_000)]);
-    let stats = &recorded.sidecar.tracks[0].stats;
-    assert_eq!(stats.packets, 100);
 }

@@ -39,7 +39,8 @@ impl Session {
     }
 
     fn other(&mut self, at: Duration, timestamp: u32, seq: u16, ssrc: u32, n: u32) {
-        self.writer.packet(at, timestamp, seq, ssrc, &payload(n));
+        self.writer
+            .packet(at, Duration::ZERO, timestamp, seq, ssrc, &payload(n));
         if let Some(until) = at.checked_sub(SETTLE) {
             self.writer.advance(until, &mut self.out, &mut self.spans);
             self.writer.flush(&mut self.out);
@@ -244,12 +245,33 @@ fn a_source_whose_numbers_begin_anew_goes_on() {
 }
 
 #[test]
+fn what_is_not_stored_is_not_lost() {
+    let mut session = Session::new();
+    for n in 0..100 {
+        match n {
+            // Of these two were lost.
+            20 | 21 => {}
+            19 | 22 | 50..60 => session.writer.absent(),
+            _ => session.packet(ms(20 * u64::from(n)), n),
+        }
+    }
+    let (_, _, stats, spans) = session.finish(ms(2_000));
+    assert_eq!((stats.packets, stats.lost), (86, 2));
+    let told = [
+        span(SpanKind::Concealed, 380, 460),
+        span(SpanKind::Silent, 1_000, 1_200),
+    ];
+    assert_eq!(spans, told);
+}
+
+#[test]
 fn what_waits_is_held_to_its_limit() {
     let mut writer = CopyWriter::new(1, 7, &[]);
     // Of 2.5 ms each, never written.
     for n in 0..COPY_PENDING_MAX + 1 {
         let seq = u16::try_from(n).unwrap();
         writer.packet(
+            Duration::ZERO,
             Duration::ZERO,
             120 * u32::from(seq % 40),
             seq,
@@ -259,11 +281,11 @@ fn what_waits_is_held_to_its_limit() {
         assert_eq!(writer.stats().late, u64::from(n == COPY_PENDING_MAX));
     }
     let mut long = vec![9 << 3; TAPED_LEN_MAX + 1];
-    writer.packet(Duration::ZERO, 0, 500, SSRC + 1, &long);
-    writer.packet(Duration::ZERO, 0, 500, SSRC + 1, &[]);
+    writer.packet(Duration::ZERO, Duration::ZERO, 0, 500, SSRC + 1, &long);
+    writer.packet(Duration::ZERO, Duration::ZERO, 0, 500, SSRC + 1, &[]);
     assert_eq!(writer.stats().undecoded, 2);
     long.pop();
-    writer.packet(Duration::ZERO, 0, 500, SSRC + 1, &long);
+    writer.packet(Duration::ZERO, Duration::ZERO, 0, 500, SSRC + 1, &long);
     assert_eq!(writer.stats().undecoded, 2);
 }
 
