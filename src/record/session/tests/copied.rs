@@ -139,3 +139,27 @@ fn of_another_party_no_packet_is_stored_before_its_types_are_known() {
     let stats = &recorded.sidecar.tracks[0].stats;
     assert_eq!((stats.packets, stats.undecoded), (50, 100));
 }
+
+#[test]
+fn what_the_disk_had_no_room_for_is_not_lost_on_the_way() {
+    let recorded = copied(PauseMode::Silence, |rig, frame, _| {
+        rig.disk.room = match frame {
+            50..100 => 0,
+            _ => rig.disk.capacity,
+        };
+    });
+    let unwritten = recorded.spans(SpanKind::Unwritten);
+    let [(from_us, until_us)] = unwritten[..] else {
+        panic!("{unwritten:?}");
+    };
+    for (frame, at) in places(&recorded) {
+        assert_eq!(at, frame * 20);
+        let at_us = at as u64 * 1_000;
+        // What waited for its place already has it.
+        assert!(at_us <= from_us + 100_000 || at_us >= until_us, "{at_us}");
+    }
+    let stats = &recorded.sidecar.tracks[0].stats;
+    assert_eq!((stats.lost, stats.late), (0, 0));
+    assert!((90..=110).contains(&stats.packets), "{}", stats.packets);
+    assert_eq!(recorded.sidecar.length_us, 3_000_000);
+}
