@@ -1,6 +1,6 @@
 //! Every seed of every fuzz target runs with the ordinary tests: as it is, cut short, and damaged.
-//! `CROSSPOINT_TEST_DAMAGE=TARGET:SECONDS` damages those of one target for so long, with every check
-//! of a build for debugging; `make soak` does more, with coverage.
+//! `CROSSPOINT_TEST_DAMAGE=TARGET:SECONDS` damages those of one target for so long, with all checks
+//! that a build for debugging has; `make soak` does more, with coverage.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -399,6 +399,56 @@ fn notes_that_were_lost_are_counted_in_the_sidecar() {
     assert_eq!((sidecar.notes_lost, sidecar.segments.len()), (3, 3));
 }
 
+/// Whatever stands in a journal, each recording beside one is closed or told.
+#[test]
+fn hostile_journals_are_survived() {
+    const COUNT: usize = 60;
+    const EXTREMES: [&str; 5] = ["0", "1", "4294967296", "9223372036854775808", MOST];
+    const MOST: &str = "18446744073709551615";
+    let left = left_by_a_crash();
+    let part = fs::read(left.0.join(PART)).expect("it");
+    let mut text = fs::read_to_string(left.0.join(JOURNAL)).expect("it");
+    let zeros = "0".repeat(64);
+    for (from, until) in [("80", MOST), (MOST, "80"), (MOST, MOST), ("0", "0")] {
+        text += &format!(
+            "{{\"note\":\"segment\",\"from\":{from},\"until\":{until},\"until_us\":{MOST},\
+             \"chain\":\"{zeros}\"}}\n{{\"note\":\"lost\",\"notes\":{MOST}}}\n"
+        );
+    }
+    let folder = Folder::new();
+    for n in 0..COUNT {
+        // Numbers are exchanged for others, or octets for any.
+        let mut damaged = String::new();
+        for piece in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+            let digits = piece.trim_end_matches(|c: char| !c.is_ascii_digit());
+            match digits.is_empty() || fastrand::u8(..8) > 0 {
+                true => damaged += piece,
+                false => {
+                    damaged += fastrand::choice(EXTREMES).expect("some");
+                    damaged += &piece[digits.len()..];
+                }
+            }
+        }
+        let mut damaged = damaged.into_bytes();
+        if n % 3 == 0 {
+            let at = fastrand::usize(..damaged.len());
+            damaged[at] = fastrand::u8(..);
+        }
+        fs::write(folder.0.join(format!(".{n}.wav.part")), &part).expect("written");
+        fs::write(folder.0.join(format!(".{n}.wav.journal")), damaged).expect("written");
+    }
+    let mut rig = Rig::new(&folder.0);
+    for _ in 0..COUNT {
+        let event = rig.next_event();
+        let left = folder.0.join(format!(".{}.part", event.path)).exists();
+        match event.kind {
+            RecordingEventKind::Completed { .. } => assert!(!left, "{}", event.path),
+            RecordingEventKind::Failed { .. } => assert!(left, "{}", event.path),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Whoever can write to the directory does not make the switch write, or read, elsewhere.
 #[test]
 fn links_lead_nowhere() {
