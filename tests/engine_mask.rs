@@ -10,6 +10,8 @@ mod attacks;
 mod engine_support;
 #[path = "engine_mask/presses.rs"]
 mod presses;
+#[path = "engine_mask/recordings.rs"]
+mod recordings;
 #[path = "engine_mask/triggers.rs"]
 mod triggers;
 

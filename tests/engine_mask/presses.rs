@@ -27,7 +27,7 @@ const KEYS: [u8; 16] = *b"123A456B789C*0#D";
 
 /// Samples around a press within which nothing is said of the speech: a ramp, and what a suspicion
 /// is wider than the tone.
-const MARGIN: usize = 280;
+pub(crate) const MARGIN: usize = 280;
 
 /// Samples that are looked for in what was heard.
 const PIECE: usize = 480;
@@ -38,13 +38,13 @@ const FRAME: usize = 160;
 /// Power of a frame in which somebody speaks: −50 dBov.
 const ACTIVE: f64 = 10_737.0;
 
-fn presses() -> usize {
+pub(crate) fn presses() -> usize {
     let set = std::env::var("CROSSPOINT_PRESSES").ok();
     set.and_then(|n| n.parse().ok()).unwrap_or(20)
 }
 
 /// Keeps what a listener received for others to look at.
-fn keep(name: &str, pcm: &[i16]) {
+pub(crate) fn keep(name: &str, pcm: &[i16]) {
     if let Some(folder) = std::env::var_os("CROSSPOINT_HEARD") {
         let bytes: Vec<u8> = pcm.iter().flat_map(|s| s.to_le_bytes()).collect();
         let path = std::path::Path::new(&folder).join(format!("{name}.s16"));
@@ -53,24 +53,24 @@ fn keep(name: &str, pcm: &[i16]) {
 }
 
 /// What A says, where its presses are, and which of them are telephone-events.
-struct Script {
-    pcm: Vec<i16>,
-    presses: Vec<Press>,
+pub(crate) struct Script {
+    pub(crate) pcm: Vec<i16>,
+    pub(crate) presses: Vec<Press>,
 }
 
-struct Press {
-    at: std::ops::Range<usize>,
+pub(crate) struct Press {
+    pub(crate) at: std::ops::Range<usize>,
     key: u8,
-    event: bool,
+    pub(crate) event: bool,
 }
 
 impl Script {
-    fn new(seed: u64, count: usize) -> Self {
+    pub(crate) fn new(seed: u64, count: usize) -> Self {
         Self::of(seed, count, &KEYS)
     }
 
     /// Presses of some keys only.
-    fn of(seed: u64, count: usize, keys: &[u8]) -> Self {
+    pub(crate) fn of(seed: u64, count: usize, keys: &[u8]) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut pcm = Vec::new();
         let mut presses = Vec::new();
@@ -139,6 +139,11 @@ const TONES: [&str; 5] = [
 
 fn recorded() -> Option<String> {
     std::env::var("CROSSPOINT_SPEECH").ok()
+}
+
+/// Whether people speak, or the voice made here.
+pub(crate) fn people_speak() -> bool {
+    recorded().is_some()
 }
 
 /// Speech: recorded, or a buzz through three formants that move, in syllables.
@@ -288,7 +293,7 @@ fn play(world: &mut World, script: &Script, pt: u8, loses: Option<u8>) {
 }
 
 /// The same, and something is done before each packet.
-fn play_and(
+pub(crate) fn play_and(
     world: &mut World,
     script: &Script,
     pt: u8,
@@ -541,7 +546,7 @@ pub(crate) fn masked(mode: MaskMode) -> Change {
 }
 
 /// The scenes: who hears A besides its listener, its codec, and how much is lost.
-const SCENES: [(Scene, u8, Option<u8>); 4] = [
+pub(crate) const SCENES: [(Scene, u8, Option<u8>); 4] = [
     (Scene::Relay, 0, None),
     (Scene::Bridge, 8, None),
     (Scene::Relay, 8, Some(5)),
@@ -553,6 +558,15 @@ fn hearers(scene: Scene) -> &'static [StreamIx] {
         Scene::Relay => &[B, EAR],
         Scene::Bridge => &[B, C, EAR],
     }
+}
+
+/// A scene's part of the names of what was heard in it.
+pub(crate) fn place_of((scene, pt, loses): (Scene, u8, Option<u8>)) -> String {
+    let scene = match scene {
+        Scene::Relay => "call",
+        Scene::Bridge => "room",
+    };
+    format!("{scene}-law{pt}-loss{}", loses.unwrap_or(0))
 }
 
 /// Plays a script to everybody in a scene, and gives what each received.
@@ -572,13 +586,8 @@ fn heard_in(
             assert_numbers(&world.received(*hearer));
         }
         assert!(pcm.len() * 10 > script.pcm.len() * 9, "it is heard at all");
-        let scene = if scene == Scene::Relay {
-            "call"
-        } else {
-            "room"
-        };
-        let (who, loss) = (hearer.0, loses.unwrap_or(0));
-        let name = format!("{}-{scene}-law{pt}-loss{loss}-to{who}", mode.label());
+        let place = place_of((scene, pt, loses));
+        let name = format!("{}-{place}-to{}", mode.label(), hearer.0);
         keep(&name, &pcm);
         (name, pcm, events)
     });
@@ -680,6 +689,14 @@ fn masking_comes_and_goes_without_a_click() {
         for &hearer in hearers(scene) {
             let (expected, _) = received(&plain, hearer, pt);
             let (pcm, _) = received(&toggled, hearer, pt);
+            keep(
+                &format!("toggled-{}-{}", place_of((scene, pt, loses)), hearer.0),
+                &pcm,
+            );
+            keep(
+                &format!("plain-{}-{}", place_of((scene, pt, loses)), hearer.0),
+                &expected,
+            );
             let (steps, allowed) = (steps(&pcm), steps(&expected));
             let clicks = steps.iter().enumerate().filter(|(at, step)| {
                 // What waited is heard later, half a second at most.
