@@ -689,14 +689,6 @@ fn masking_comes_and_goes_without_a_click() {
         for &hearer in hearers(scene) {
             let (expected, _) = received(&plain, hearer, pt);
             let (pcm, _) = received(&toggled, hearer, pt);
-            keep(
-                &format!("toggled-{}-{}", place_of((scene, pt, loses)), hearer.0),
-                &pcm,
-            );
-            keep(
-                &format!("plain-{}-{}", place_of((scene, pt, loses)), hearer.0),
-                &expected,
-            );
             let (steps, allowed) = (steps(&pcm), steps(&expected));
             let clicks = steps.iter().enumerate().filter(|(at, step)| {
                 // What waited is heard later, half a second at most.

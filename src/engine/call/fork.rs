@@ -11,16 +11,12 @@ use super::voice::{Workspace, info_of, room};
 use super::*;
 use crate::audio::mix::{self, Gain};
 use crate::engine::fork::Branch;
-use crate::engine::playout;
 use crate::engine::stream::{Claim, Floor};
 use crate::engine::voice::{Ear, EarlyMedia, FRAME_SAMPLES_MAX, Mouth, Play, RINGBACK, Via};
 
 /// A winner's sound that cannot be shortened (music, noise) is relayed after this long all the
 /// same: rather one short clip than a delay for ever.
 pub const HAND_BACK_US_MAX: u64 = 5_000_000;
-
-/// An ear leaves out less than this by itself.
-pub(super) const REST_US: u64 = playout::REST_US.unsigned_abs();
 
 /// How much lower several branches are mixed than one: 3 dB.
 static SEVERAL: LazyLock<Gain> = LazyLock::new(|| Gain::from_db(-3.0));
@@ -262,8 +258,8 @@ impl Call {
             .and_then(|voice| voice.ear.as_ref())
             .map_or(0, |ear| ear.pending_us());
         let period_us = mouth.period_us();
-        let whole = (period_us..period_us + REST_US).contains(&pending_us);
-        if pending_us >= REST_US && !whole && now < until {
+        let whole = pending_us == period_us;
+        if pending_us > 0 && !whole && now < until {
             return;
         }
         if let Some(source) = source.filter(|_| whole) {

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::arrive::{Departure, Routed, incoming, renumber};
-use super::fork::{HAND_BACK_US_MAX, REST_US};
+use super::fork::HAND_BACK_US_MAX;
 use super::voice::{RECODE_REST_US, pass_over};
 use super::*;
 use crate::engine::digits::EventType;
@@ -180,7 +180,7 @@ impl Call {
         let waits = legs.iter().any(|leg| {
             let voice = self.streams[usize::from(leg.0)].voice.as_ref();
             let ear = voice.and_then(|voice| voice.ear.as_ref());
-            ear.is_some_and(|ear| ear.pending_us() >= REST_US)
+            ear.is_some_and(|ear| ear.pending_us() > 0)
         });
         if waits && now < until {
             if let Some(Some(bridge)) = self.bridges.get_mut(usize::from(ix.0)) {

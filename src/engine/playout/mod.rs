@@ -38,7 +38,6 @@ mod tests;
 )]
 mod trace;
 
-pub(in crate::engine) use rest::REST_US;
 pub use voice::Voice;
 
 use thiserror::Error;
@@ -313,6 +312,8 @@ pub struct Playout<V: Voice = Decoder> {
     since_stretch: i64,
     /// Nothing is to wait any more.
     hurries: bool,
+    /// Pulls in which the last of it could not be left out.
+    rested: u8,
     /// Samples of the latest packet.
     frame: i64,
     counts: Counts,
@@ -360,6 +361,7 @@ impl<V: Voice> Playout<V> {
             stalled: 0,
             since_stretch: 0,
             hurries: false,
+            rested: 0,
             frame: 0,
             counts: Counts::default(),
         })

@@ -2,9 +2,12 @@
 
 use super::{Playout, Voice, room_len};
 
-/// Audio shorter than this may be left out where packets are relayed again, in microseconds: it is
-/// less than the shortest pitch period and a half, so that nothing could shorten it.
-pub(in crate::engine) const REST_US: i64 = 4_000;
+/// Less than this is left out where nothing is to wait any more, in microseconds: it is less than
+/// the shortest pitch period and a half, so that nothing could shorten it.
+const REST_US: i64 = 4_000;
+
+/// Pulls that wait for sound in which that is not heard: half a second.
+const REST_PULLS_MAX: u8 = 25;
 
 impl<V: Voice> Playout<V> {
     /// In a hurry: where a pull would leave less than [`REST_US`], and nothing comes behind it,
@@ -15,8 +18,13 @@ impl<V: Voice> Playout<V> {
             self.decode_front();
         }
         let rest = self.ahead.len().saturating_sub(pull);
-        if (1..longest).contains(&rest) && self.buffer.front().is_none() {
-            self.stretcher.splice(&mut self.ahead, rest);
+        if !(1..longest).contains(&rest) || self.buffer.front().is_some() {
+            return;
+        }
+        let urgent = self.rested >= REST_PULLS_MAX;
+        self.rested = self.rested.saturating_add(1);
+        if self.stretcher.splice(&mut self.ahead, rest, urgent) {
+            self.rested = 0;
             self.counts.accelerated += rest as u64;
         }
     }

@@ -30,10 +30,14 @@ impl Stretcher {
         Some(period)
     }
 
-    /// Leaves so many samples out, fewer than any period has, where that is heard least.
-    pub(super) fn splice(&self, queue: &mut Fifo, samples: usize) {
-        self.finder.splice(queue.audio(), samples);
-        queue.drop_front(samples);
+    /// Leaves so many samples out, fewer than any period has, where that is heard least; `false` if
+    /// the sound does not allow it.
+    pub(super) fn splice(&self, queue: &mut Fifo, samples: usize, urgent: bool) -> bool {
+        let done = self.finder.splice(queue.audio(), samples, urgent);
+        if done {
+            queue.drop_front(samples);
+        }
+        done
     }
 
     /// Plays one period at the front twice. Returns how long it is.

@@ -40,9 +40,9 @@ const LEAVE_MS_MAX: usize = 1_000;
 /// A key that was down when masking ended is masked until it is up, but no longer than this.
 const HOLD_MS_MAX: usize = 10_000;
 
-/// What remains of a line when it goes is left out at once where it is shorter than any pitch
-/// period, in microseconds.
-const SHORTEST_US: usize = 2_500;
+/// What remains of a line when it goes is left out in one place where it is shorter than the
+/// shortest pitch period and a half, in microseconds.
+const SHORTEST_US: usize = 4_000;
 
 /// A key that goes on after less than this was interrupted: no press begins so soon after another
 /// (30 ms, ITU-T Q.24).
@@ -379,7 +379,10 @@ impl Veil {
 
     fn fade_in(&mut self, pcm: &mut [i16]) {
         let ramp = RAMP_MS * self.per_ms;
-        for sample in pcm.iter_mut().take(self.fades_in) {
+        // Silence needs no fade: what comes behind it does.
+        let silent = pcm.iter().take_while(|sample| **sample == 0).count();
+        let silent = if self.fades_in == ramp { silent } else { 0 };
+        for sample in pcm[silent..].iter_mut().take(self.fades_in) {
             *sample = scaled(*sample, ramp - self.fades_in, ramp);
             self.fades_in -= 1;
         }
@@ -494,10 +497,11 @@ impl Veil {
         if is_down && ms < HOLD_MS_MAX {
             return;
         }
+        let urgent = ms >= LEAVE_MS_MAX;
         let splices = excess < SHORTEST_US * self.per_ms / 1_000;
         let period = if splices {
             Some(excess)
-        } else if ms >= LEAVE_MS_MAX {
+        } else if urgent {
             Some(excess.min(self.line.len() / 2))
         } else {
             self.finder.find(&self.line, excess, true)
@@ -511,9 +515,10 @@ impl Veil {
         if ms < HOLD_MS_MAX && any_hidden {
             return;
         }
-        match splices {
-            true => self.finder.splice(&mut self.line, period),
-            false => leave_out(&mut self.line, period),
+        if !splices {
+            leave_out(&mut self.line, period);
+        } else if !self.finder.splice(&mut self.line, period, urgent) {
+            return;
         }
         self.line.drain(..period);
         self.front += period as u64;
