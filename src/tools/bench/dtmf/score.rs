@@ -40,6 +40,9 @@ pub(super) struct Tally {
     /// Distance of start and end from the truth, in ms.
     pub(super) start_off_ms: Vec<f64>,
     pub(super) end_off_ms: Vec<f64>,
+    /// The same where a codec or a loss moved them: only of a class by itself.
+    pub(super) start_moved_ms: Vec<f64>,
+    pub(super) end_moved_ms: Vec<f64>,
 }
 
 impl Tally {
@@ -65,17 +68,22 @@ impl Tally {
         self.missed += usize::from(right == 0);
         self.wrong += usize::from(right < reports.len());
         self.silent += usize::from(reports.is_empty());
-        let Some(first) = reports.iter().find(is_right).filter(|_| class.timed) else {
+        let Some(first) = reports.iter().find(is_right) else {
             return;
         };
         let (start, end) = (event.start / 8.0, event.end / 8.0);
+        let span = first.span_ms.filter(|_| right == 1);
+        let off = span.map(|span| ((span.0 - start).abs(), (span.1 - end).abs()));
+        if !class.timed {
+            self.start_moved_ms.extend(off.map(|(start, _)| start));
+            self.end_moved_ms.extend(off.map(|(_, end)| end));
+            return;
+        }
+        self.start_off_ms.extend(off.map(|(start, _)| start));
+        self.end_off_ms.extend(off.map(|(_, end)| end));
         self.late_ms.push(first.at_ms - start);
         let frames = (first.at_ms / FRAME_MS).ceil() * FRAME_MS;
         self.late_by_frames_ms.push(frames - start);
-        if let Some(span) = first.span_ms.filter(|_| right == 1) {
-            self.start_off_ms.push((span.0 - start).abs());
-            self.end_off_ms.push((span.1 - end).abs());
-        }
     }
 
     /// Joins the figures of another class.

@@ -274,8 +274,26 @@ fn times(corpus: &Corpus, subjects: &[Subject]) -> String {
         row("start reported, off by", |t| &t.start_off_ms),
         row("end reported, off by", |t| &t.end_off_ms),
     ];
+    let moved = MOVED.iter().flat_map(|name| {
+        let class = corpus.classes.iter().position(|class| class.name == *name);
+        let row = |what: &str, class: usize, values: fn(&Tally) -> &[f64]| {
+            let mut row = vec![format!("{what} reported, {name}, off by")];
+            let tallies = subjects.iter().map(|s| &s.score.classes[class]);
+            row.extend(tallies.map(|tally| figure(values(tally))));
+            row
+        };
+        let rows = class.map(|class| {
+            let start = row("start", class, |t| &t.start_moved_ms);
+            [start, row("end", class, |t| &t.end_moved_ms)]
+        });
+        rows.into_iter().flatten()
+    });
+    let rows: Vec<_> = rows.into_iter().chain(moved).collect();
     markdown(&head(&["ms, p50 / p95 / most"], subjects), &rows)
 }
+
+/// Classes in which a loss or a codec moves where a key is heard.
+const MOVED: [&str; 4] = ["loss", "G.722 loss", "Opus", "Opus loss"];
 
 fn talk_off<'s>(subjects: &'s [Subject]) -> String {
     // Those that are too slow for the recordings come last.
