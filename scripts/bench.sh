@@ -33,3 +33,19 @@ target/release/crosspoint bench rooms --parties 500 --room 500 --loudest 4 \
 echo
 target/release/crosspoint bench rooms --parties 2000 --room 1000 --music \
     --json "$base-rooms-music-2000.json"
+
+# Recordings, on this disk and in memory.
+mkdir -p target/recordings
+for place in target/recordings /dev/shm; do
+    echo
+    target/release/crosspoint bench recording --dir $place \
+        --json "$base-recording-$(stat -f -c %T $place | tr -cd 'a-z0-9').json"
+done
+echo
+target/release/crosspoint bench recording --load frames --dir target/recordings \
+    --json "$base-recording-frames.json"
+for rate in 8000 16000; do
+    echo
+    target/release/crosspoint bench recording --load opus --rate $rate --dir target/recordings \
+        --json "$base-recording-opus-$rate.json"
+done

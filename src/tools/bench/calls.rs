@@ -63,6 +63,14 @@ pub(crate) fn with_keys(request: Request, log: Option<SocketAddr>) -> Request {
     }
 }
 
+/// The call of this offer is recorded from now on, in the way that `keys` say. A switch that
+/// knows none of them ignores them.
+pub(crate) fn recorded(offer: Request, keys: &[(&'static str, String)]) -> Request {
+    let offer = offer.text("record-call", "yes");
+    keys.iter()
+        .fold(offer, |offer, (key, value)| offer.text(key, value))
+}
+
 /// The caller at `at` invites with PCMU alone; the callee is to see `codec` alone.
 pub(crate) fn offer_for(call_id: &str, at: SocketAddrV4, codec: CodecKind) -> Request {
     let sdp = sdp::audio(at, &[(0, "PCMU/8000")], "a=ptime:20\r\n");

@@ -1,8 +1,12 @@
 //! Calls under load: what the measurements with media have in common.
 
+use std::cell::RefCell;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use std::net::SocketAddrV4;
 
 use super::generator::{Generator, Paced, Parties, Plan, Traffic};
 use super::process::{self, Division, Subject, Switch, Usage};
@@ -35,6 +39,15 @@ pub(super) struct Load<'a> {
     pub(super) languages: Languages,
     pub(super) parties: &'a Parties,
     pub(super) plan: Plan,
+    pub(super) recording: Option<Recording<'a>>,
+}
+
+/// How all calls are recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recording<'a> {
+    pub(super) dir: &'a Path,
+    /// What the offer says of it, in ng's words.
+    pub(super) keys: &'a [(&'static str, String)],
 }
 
 /// Where a party sends, and under which payload type.
@@ -55,6 +68,8 @@ pub(super) struct Seen<T> {
     confined: Option<bool>,
     /// What `/metrics` said before the traffic and after it.
     pub(super) metrics: [Option<String>; 2],
+    /// What the switch used while all calls ended, in nanoseconds.
+    ending_ns: Option<u64>,
     units: u32,
 }
 
@@ -82,21 +97,68 @@ pub(super) trait Scene {
     fn tear_down(&self, client: &mut NgClient) -> Result<()>;
 }
 
-/// Calls of two, with their names.
-struct Calls<'a> {
+/// Calls of two, with their names and when they lived.
+pub(super) struct Calls<'a> {
     load: Load<'a>,
     names: Names,
+    offered: RefCell<Vec<Option<Moment>>>,
+    deleted: RefCell<Vec<Option<Moment>>>,
+}
+
+/// Something happened between a request and its reply.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    after: Instant,
+    before: Instant,
+}
+
+impl Moment {
+    /// A request took so long until now.
+    fn of(took: Duration) -> Self {
+        let before = Instant::now();
+        Self {
+            after: before.checked_sub(took).unwrap_or(before),
+            before,
+        }
+    }
+}
+
+impl<'a> Calls<'a> {
+    pub(super) fn new(load: Load<'a>) -> Self {
+        let count = load.calls as usize;
+        Self {
+            load,
+            names: Names::new(load.calls),
+            offered: RefCell::new(vec![None; count]),
+            deleted: RefCell::new(vec![None; count]),
+        }
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The least and the most time from offer to end that a call can have had, seen from outside.
+    pub(super) fn lived(&self, call: usize) -> Option<[Duration; 2]> {
+        let offered = (*self.offered.borrow().get(call)?)?;
+        let deleted = (*self.deleted.borrow().get(call)?)?;
+        let least = deleted.after.saturating_duration_since(offered.before);
+        let most = deleted.before.saturating_duration_since(offered.after);
+        Some([least, most])
+    }
 }
 
 impl Scene for Calls<'_> {
     fn rehearse(&self, client: &mut NgClient) -> Result<()> {
         let one = Names::new(1);
-        self.load.set_up(client, &one)?;
-        tear_down(client, &one)
+        self.load.set_up(client, &one, |_, _| ())?;
+        each_call(client, &one, calls::delete)
     }
 
     fn set_up(&self, client: &mut NgClient) -> Result<Vec<Outlet>> {
-        self.load.set_up(client, &self.names)
+        let mut offered = self.offered.borrow_mut();
+        let note = |call: usize, took| offered[call] = Some(Moment::of(took));
+        self.load.set_up(client, &self.names, note)
     }
 
     fn directly(&self) -> Vec<Outlet> {
@@ -104,7 +166,10 @@ impl Scene for Calls<'_> {
     }
 
     fn tear_down(&self, client: &mut NgClient) -> Result<()> {
-        tear_down(client, &self.names)
+        let mut deleted = self.deleted.borrow_mut();
+        each_call_noting(client, &self.names, calls::delete, |call, took| {
+            deleted[call] = Some(Moment::of(took));
+        })
     }
 }
 
@@ -116,16 +181,17 @@ impl Load<'_> {
         division: &Division,
         traffic: impl FnOnce(&[SocketAddrV4], &[Outlet]) -> Result<T>,
     ) -> Result<Seen<T>> {
-        let scene = Calls {
-            load: *self,
-            names: Names::new(self.calls),
-        };
-        let stage = Stage {
+        let scene = Calls::new(*self);
+        self.stage().run(&scene, subject, division, traffic)
+    }
+
+    pub(super) fn stage(&self) -> Stage<'_> {
+        Stage {
             parties: self.parties,
             plan: self.plan,
             units: self.calls,
-        };
-        stage.run(&scene, subject, division, traffic)
+            recordings: self.recording.map(|recording| recording.dir),
+        }
     }
 
     /// Without a switch everybody sends to the other party of the call.
@@ -139,17 +205,24 @@ impl Load<'_> {
             .collect()
     }
 
-    /// Sets up all calls; returns where each party has to send.
-    fn set_up(&self, client: &mut NgClient, names: &Names) -> Result<Vec<Outlet>> {
+    /// Sets up all calls; returns where each party has to send. `offered` is told of each call
+    /// how long its offer took until now.
+    fn set_up(
+        &self,
+        client: &mut NgClient,
+        names: &Names,
+        mut offered: impl FnMut(usize, Duration),
+    ) -> Result<Vec<Outlet>> {
         let mut outlets: Vec<Option<Outlet>> = vec![None; 2 * names.count];
         let mut fresh = 0..names.count;
         let mut at: Vec<Option<(usize, bool)>> = vec![None; SETUP_LANES];
         client.lanes(SETUP_LANES, |lane, reply| {
-            if let (Some((call, answering)), Some((reply, _))) = (at[lane], reply) {
+            if let (Some((call, answering)), Some((reply, took))) = (at[lane], reply) {
                 let outlet = self.outlet(accepted(reply)?, answering)?;
                 // The offer's reply is what the callee will see, so it says where the callee sends.
                 outlets[2 * call + usize::from(!answering)] = Some(outlet);
                 if !answering {
+                    offered(call, took);
                     at[lane] = Some((call, true));
                     return Ok(Some(self.answer(names, call, outlet.payload_type)));
                 }
@@ -165,9 +238,13 @@ impl Load<'_> {
 
     fn offer(&self, names: &Names, call: usize) -> Vec<u8> {
         let (call_id, at) = (names.call_id(call), self.parties.address(2 * call));
-        match self.languages {
+        let offer = match self.languages {
             Languages::Same => calls::offer(&call_id, at),
             Languages::Different(codec) => calls::offer_for(&call_id, at, codec),
+        };
+        match self.recording {
+            Some(recording) => calls::recorded(offer, recording.keys),
+            None => offer,
         }
         .encode()
     }
@@ -203,6 +280,8 @@ pub(super) struct Stage<'a> {
     pub(super) parties: &'a Parties,
     pub(super) plan: Plan,
     pub(super) units: u32,
+    /// Where the switch may record.
+    pub(super) recordings: Option<&'a Path>,
 }
 
 impl Stage<'_> {
@@ -214,7 +293,7 @@ impl Stage<'_> {
         division: &Division,
         traffic: impl FnOnce(&[SocketAddrV4], &[Outlet]) -> Result<T>,
     ) -> Result<Seen<T>> {
-        let switch = Switch::start(subject, division)?;
+        let switch = Switch::start(subject, division, self.recordings)?;
         let pid = switch.as_ref().and_then(|s| s.pid);
         let mut client = switch
             .as_ref()
@@ -241,9 +320,11 @@ impl Stage<'_> {
             .as_ref()
             .and_then(|s| s.is_confined_to(division.switch));
         let metrics = [before, metrics()];
+        let ending = Usage::now(pid);
         if let Some(client) = &mut client {
             scene.tear_down(client)?;
         }
+        let ending_ns = Usage::now(pid).since(&ending).switch_ns;
         ensure!(paced.sent > 0 && usage.len() == 2, "nothing was sent");
         Ok(Seen {
             traffic,
@@ -256,6 +337,7 @@ impl Stage<'_> {
             },
             confined,
             metrics,
+            ending_ns,
             units: self.units,
         })
     }
@@ -280,6 +362,8 @@ impl<T> Seen<T> {
                 rss?.saturating_sub(idle?) as f64 / f64::from(self.units),
             ))
         };
+        let ending_us = |ns: u64| rounded(ns as f64 / 1e3 / f64::from(self.units));
+        result["ending_us_per_call"] = json!(self.ending_ns.map(ending_us));
         result["rss_kb_per_call"] = json!(per_call(loaded));
         result["rss_kb_per_call_before_media"] = json!(per_call(set_up));
         result["rss_idle_kb"] = json!(idle);
@@ -365,13 +449,13 @@ impl Names {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     pub(super) fn call_id(&self, call: usize) -> String {
         format!("{}-{call}", self.prefix)
     }
-}
-
-fn tear_down(client: &mut NgClient, names: &Names) -> Result<()> {
-    each_call(client, names, calls::delete)
 }
 
 /// Sends a request for every call; all must be accepted.
@@ -380,22 +464,34 @@ pub(super) fn each_call(
     names: &Names,
     request: impl Fn(&str) -> Request,
 ) -> Result<()> {
+    each_call_noting(client, names, request, |_, _| ())
+}
+
+/// The same; `note` is told of each call how long its request took until now.
+fn each_call_noting(
+    client: &mut NgClient,
+    names: &Names,
+    request: impl Fn(&str) -> Request,
+    mut note: impl FnMut(usize, Duration),
+) -> Result<()> {
     let mut fresh = 0..names.count;
-    client.lanes(SETUP_LANES, |_, reply| {
-        if let Some((reply, _)) = reply {
+    let mut at = vec![0; SETUP_LANES];
+    client.lanes(SETUP_LANES, |lane, reply| {
+        if let Some((reply, took)) = reply {
             accepted(reply)?;
+            note(at[lane], took);
         }
-        Ok(fresh
-            .next()
-            .map(|call| request(&names.call_id(call)).encode()))
+        let Some(call) = fresh.next() else {
+            return Ok(None);
+        };
+        at[lane] = call;
+        Ok(Some(request(&names.call_id(call)).encode()))
     })?;
     Ok(())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// What a run of two seconds with ten packets might have cost.
@@ -422,6 +518,7 @@ pub(super) mod tests {
             },
             confined: Some(true),
             metrics: [None, None],
+            ending_ns: Some(50_000),
             units: 10,
         }
     }
@@ -432,6 +529,7 @@ pub(super) mod tests {
         assert_eq!(result["switch_us_per_packet"], 2.0);
         assert_eq!(result["switch_core_pct"], 0.001);
         assert_eq!(result["rss_kb_per_call"], 3.0);
+        assert_eq!(result["ending_us_per_call"], 5.0);
         assert_eq!(result["rss_kb_per_call_before_media"], 1.0);
         assert!(doubts(&result).ends_with(" 0 %"));
         let busy = json!({"others_core_pct": 15.1, "generator_was_late": true});

@@ -7,6 +7,8 @@
 //! RTP header (12) | "XPBN" | run u32 | stream u32 | sequence u32 | sent u64 (Unix ns) | 0xD5 …
 //! ```
 
+mod kept;
+
 use std::net::{SocketAddr, SocketAddrV4};
 
 use anyhow::Result;
@@ -15,6 +17,7 @@ use hdrhistogram::Histogram;
 use super::generator::{PACKET_BYTES_MAX, RTP_HEADER_BYTES, Sender, Traffic, unix_ns};
 use super::heard::Numbers;
 use crate::plane::probe;
+pub(crate) use kept::Sent;
 
 /// Bytes of G.711 in a packet interval, and ticks of its clock.
 const PAYLOAD_BYTES: usize = 160;
@@ -107,6 +110,8 @@ pub(crate) struct Marked {
     destinations: Vec<SocketAddrV4>,
     senders: Vec<Sender>,
     audits: Vec<Audit>,
+    /// By each party until the window closed.
+    sent: Vec<u32>,
     run: u32,
     misrouted: u64,
     foreign: u64,
@@ -132,6 +137,7 @@ impl Marked {
                 .map(|_| Sender::new(0, TICKS, &mut random))
                 .collect(),
             audits: vec![silent; destinations.len()],
+            sent: Vec::new(),
             run: fastrand::u32(..),
             misrouted: 0,
             foreign: 0,
@@ -153,6 +159,14 @@ impl Marked {
             foreign: self.foreign,
             latency_ns: self.latency_ns.clone(),
             unstamped: self.unstamped,
+        }
+    }
+
+    /// What was sent, to be looked for in recordings.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent {
+            run: self.run,
+            packets: self.sent.clone(),
         }
     }
 
@@ -184,7 +198,9 @@ impl Traffic for Marked {
         self.counting = true;
     }
 
-    fn close(&mut self, _sent: &[u32]) {}
+    fn close(&mut self, sent: &[u32]) {
+        self.sent = sent.to_vec();
+    }
 
     fn hear(&mut self, party: usize, packet: &[u8], arrival: &probe::Arrival) {
         let mark =

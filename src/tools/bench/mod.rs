@@ -13,6 +13,7 @@ mod heard;
 mod load;
 mod marked;
 mod process;
+mod recording;
 mod relay;
 mod report;
 mod rooms;
@@ -61,6 +62,8 @@ pub enum BenchCommand {
     Dtmf(dtmf::DtmfArgs),
     /// Rooms: CPU and memory per participant of conferences, order on the wire, who is heard
     Rooms(RoomsArgs),
+    /// Recorded calls: CPU per recording and what is lost, beside the same calls not recorded
+    Recording(recording::RecordingArgs),
 }
 
 /// What all measurements can be told.
@@ -227,6 +230,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             BenchCommand::Transcode(transcode) => transcode::run(transcode),
             BenchCommand::Rooms(rooms) => rooms::run(rooms),
             BenchCommand::Dtmf(dtmf) => dtmf::run(dtmf),
+            BenchCommand::Recording(recording) => recording::run(recording),
         });
         measuring
             .join()
@@ -466,6 +470,8 @@ mod tests {
         assert!(parse("x transcode --codec opus --calls 9900 --find").is_ok());
         assert!(parse("x transcode --codec pcmu").is_err());
         assert!(parse("x relay --switch-fifo").is_ok());
+        assert!(parse("x recording --rate 16000 --load opus").is_ok());
+        assert!(parse("x recording --rate 44100").is_err());
         assert!(parse("x relay --switch-fifo --no-realtime").is_err());
         assert!(parse("x transcode --codec g722 --calls 9901").is_err());
         assert!(parse("x transcode --codec g722 --secs 2").is_err());

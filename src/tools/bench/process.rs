@@ -164,9 +164,13 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// Starts `subject` (unless it runs already) and waits for its first pong. `None` for
-    /// [`Subject::Direct`].
-    pub(crate) fn start(subject: &Subject, division: &Division) -> Result<Option<Self>> {
+    /// Starts `subject` (unless it runs already) and waits for its first pong. What it records
+    /// goes to `recordings`; without that it cannot record. `None` for [`Subject::Direct`].
+    pub(crate) fn start(
+        subject: &Subject,
+        division: &Division,
+        recordings: Option<&Path>,
+    ) -> Result<Option<Self>> {
         let mut switch = match subject {
             Subject::Direct => return Ok(None),
             Subject::Existing { ng, pid } => Self {
@@ -182,8 +186,12 @@ impl Switch {
                 command
                     .arg("serve")
                     .args(["--ng", &ng.to_string(), "--http", &http.to_string()])
-                    // An environment variable, as other versions may not know the argument.
-                    .env("CROSSPOINT_PROMPT_DIR", std::env::temp_dir());
+                    // Environment variables, as other versions may not know the arguments.
+                    .env("CROSSPOINT_PROMPT_DIR", std::env::temp_dir())
+                    .env(
+                        "CROSSPOINT_RECORDING_DIR",
+                        recordings.unwrap_or(Path::new("")),
+                    );
                 command.args(["--interface", "default/127.0.0.1", "--workers", "1"]);
                 command.args(["--ports", &format!("{}-{}", PORTS.0, PORTS.1)]);
                 let mut switch = Self::spawn(command, ng, subject)?;
@@ -204,6 +212,10 @@ impl Switch {
                 ]);
                 command.arg(format!("--port-min={}", PORTS.0));
                 command.arg(format!("--port-max={}", PORTS.1));
+                if let Some(dir) = recordings {
+                    command.arg("--recording-method=pcap");
+                    command.arg("--recording-dir").arg(dir);
+                }
                 Self::spawn(command, ng, subject)?
             }
         };
@@ -426,7 +438,9 @@ mod tests {
             switch_fifo: false,
         };
         let subject = Subject::Own("/bin/false".into());
-        let error = Switch::start(&subject, &division).unwrap_err().to_string();
+        let error = Switch::start(&subject, &division, None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("crosspoint ended with"), "{error}");
     }
 }

@@ -80,6 +80,7 @@ fn measure(
             warm: Duration::from_secs(args.warm),
             window: Duration::from_secs(args.secs),
         },
+        recording: None,
     };
     let seen = load.run(subject, division, |to, _| {
         Marked::new(parties.addresses(), to)

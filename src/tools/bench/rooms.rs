@@ -145,6 +145,7 @@ fn measure(
             window: Duration::from_secs(args.seconds),
         },
         units: args.parties,
+        recordings: None,
     };
     let sources = |to: &[SocketAddrV4]| match subject {
         Subject::Direct => (0..args.parties).map(|party| scene.before(party)).collect(),
@@ -318,7 +319,7 @@ fn decodes(metrics: &str) -> Option<u64> {
 
 /// The upper bound of the bucket in which this share of frames lies, between two readings, in
 /// microseconds. `None`: nobody said, or it lies beyond all bounds.
-fn lateness_us(before: Option<&str>, after: Option<&str>, share: f64) -> Option<f64> {
+pub(super) fn lateness_us(before: Option<&str>, after: Option<&str>, share: f64) -> Option<f64> {
     let before = before.map(buckets).unwrap_or_default();
     let new: Vec<(f64, u64)> = buckets(after?)
         .into_iter()

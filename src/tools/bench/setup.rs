@@ -82,7 +82,7 @@ pub(super) fn run(args: &SetupArgs) -> Result<()> {
 }
 
 fn measure(args: &SetupArgs, subject: &Subject, division: &Division) -> Result<Value> {
-    let switch = Switch::start(subject, division)?.context("no switch")?;
+    let switch = Switch::start(subject, division, None)?.context("no switch")?;
     let mut client = NgClient::connect(switch.ng)?;
     go_through(&mut client, IN_FLIGHT[1], WARM_UP_CALLS)?;
     let mut result = json!({});

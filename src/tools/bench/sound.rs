@@ -62,7 +62,7 @@ pub(crate) fn decoder(kind: CodecKind) -> Result<Decoder> {
     clippy::cast_possible_truncation,
     reason = "the amplitude is far below the limit"
 )]
-fn pcm(rate_hz: u32) -> Vec<i16> {
+pub(crate) fn pcm(rate_hz: u32) -> Vec<i16> {
     let sample = |n: u32| {
         let t = f64::from(n) / f64::from(rate_hz);
         let wave = |(hz, strength): &(f64, f64)| strength * (TAU * hz * t).sin();

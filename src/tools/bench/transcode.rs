@@ -175,6 +175,7 @@ fn measure(
             warm: Duration::from_secs(args.warm),
             window: Duration::from_secs(args.secs),
         },
+        recording: None,
     };
     let seen = load.run(subject, division, |_, outlets| Spoken::new(kind, outlets))?;
     let outcome = seen.traffic.outcome()?;
