@@ -3,6 +3,7 @@
 mod live;
 mod path;
 mod recover;
+mod rota;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::broadcast;
 
 use self::live::{Inbox, Live};
+use self::rota::Rota;
 use super::config::{ConfigError, Format, RecordingConfig, TrackConfig};
 use super::disk::storage::{Files, Paths, Storage};
 use super::disk::{
@@ -42,7 +44,7 @@ pub const COMMANDS_MAX: usize = 256;
 /// Most events that wait for a listener; a slower one misses the oldest.
 const EVENTS_MAX: usize = 4_096;
 
-/// How often tapes are read.
+/// How often each tape is read.
 const POLL: Duration = Duration::from_millis(40);
 
 /// How long [`Recorder::begin`] waits for the disk to say that the file can be written. On a
@@ -314,32 +316,33 @@ impl Shared {
 
 /// A recorder thread's life: ends with its recordings, once there will be no more.
 fn run(shared: &Arc<Shared>, new: &Receiver<Box<Live>>) {
-    let mut all: Vec<Box<Live>> = Vec::new();
+    let mut all = Rota::new(POLL);
     let mut more = true;
-    loop {
+    while more || !all.is_empty() {
+        more = more && take_new(&mut all, new);
+        if !more {
+            std::thread::sleep(all.due().saturating_duration_since(Instant::now()));
+        }
         let over = shared.over.load(Ordering::Relaxed);
-        let begun = Instant::now();
-        all.retain_mut(|live| {
+        all.turn(Instant::now(), |live| {
             let goes_on = live.poll(Instant::now(), over, &shared.writers);
             if !goes_on {
                 shared.free_name(live.path());
             }
             goes_on
         });
-        if !more && all.is_empty() {
-            shared.writers.end();
-            return;
-        }
-        match new.recv_timeout(POLL.saturating_sub(begun.elapsed())) {
-            Ok(live) => {
-                all.push(live);
-                all.extend(new.try_iter());
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                more = false;
-                std::thread::sleep(POLL.saturating_sub(begun.elapsed()));
-            }
+    }
+    shared.writers.end();
+}
+
+/// Takes new recordings in until the next turn is due. `false`: there will be no more.
+fn take_new(all: &mut Rota<Box<Live>>, new: &Receiver<Box<Live>>) -> bool {
+    loop {
+        let wait = all.due().saturating_duration_since(Instant::now());
+        match new.recv_timeout(wait) {
+            Ok(live) => all.add(live),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
 }
