@@ -11,6 +11,7 @@
 //! | [`limits`] | how many calls the process's open-file limit allows |
 //! | [`probe`] | receive times, readiness and scheduling, for the measuring clients in `tools` |
 //! | [`notify`] | an eventfd: how one thread wakes another without blocking |
+//! | [`background`] | threads that may come later than those of media |
 //!
 //! Control code (may block, may allocate) opens and closes sockets and takes ports; workers only
 //! move packets. Nothing below [`worker`] takes a lock.
@@ -19,6 +20,7 @@
     reason = "system calls; here and nowhere else, tests/tidy.rs sees to it"
 )]
 
+pub mod background;
 pub mod counters;
 pub mod driver;
 pub mod interface;

@@ -27,6 +27,7 @@ pub(super) use item::{Closing, Item, Reporter};
 
 use self::item::Next;
 use self::storage::Storage;
+use crate::plane::background;
 
 /// A buffer takes so much of its recording's sound, in every format: disks stall for ten seconds,
 /// and nothing is lost.
@@ -190,8 +191,7 @@ impl Writers {
             return;
         }
         let writers = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("record-write".into());
-        if thread.spawn(move || writers.run()).is_ok() {
+        if spawn("record-write".into(), move || writers.run()).is_ok() {
             queue.writers += 1;
         }
     }
@@ -240,6 +240,17 @@ impl Writers {
         self.lock().over = true;
         self.wake.notify_all();
     }
+}
+
+/// Starts a thread that lets media go first.
+pub(super) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name);
+    let behind_media = move || {
+        // Where the system refuses, it goes on as it is.
+        let _refused = background::step_back();
+        body();
+    };
+    thread.spawn(behind_media).map(drop)
 }
 
 /// Whether it is no use to try again.

@@ -20,7 +20,7 @@ use super::config::{ConfigError, Format, RecordingConfig, TrackConfig};
 use super::disk::storage::{Files, Paths, Storage};
 use super::disk::{
     Item, PENDING, PENDING_BYTES_MAX, PENDING_BYTES_MIN, RecordCounters, Reporter, SyncPolicy,
-    Writers, add, lock,
+    Writers, add, lock, spawn,
 };
 use super::event::RecordingEvent;
 use super::session::{Command, Output, Session};
@@ -345,11 +345,6 @@ fn take_new(all: &mut Rota<Box<Live>>, new: &Receiver<Box<Live>>) -> bool {
             Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
-}
-
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let thread = std::thread::Builder::new().name(name);
-    thread.spawn(body).map(drop)
 }
 
 /// The wall clock at a moment, RFC 3339 in UTC with milliseconds.
