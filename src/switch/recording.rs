@@ -41,6 +41,9 @@ const BEEP: PlayId = PlayId(2);
 /// Most files of one name: `a.wav`, `a-2.wav`, to `a-99.wav`.
 const SAME_NAME_MAX: u32 = 99;
 
+/// A mix has a tape for so many tracks at least: who comes later needs no other one.
+const MIXED_TRACKS_MIN: usize = 4;
+
 /// How long a recording may take to begin: a disk that takes longer has none.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -566,7 +569,7 @@ fn begin_named(
     let tracks = match config.layout {
         Layout::PerTrack(tracks) => usize::from(tracks),
         _ if config.format == Format::OpusCopy => 1,
-        _ => TRACKS_MAX,
+        _ => config.tracks.len().max(MIXED_TRACKS_MIN),
     };
     for count in 1..=SAME_NAME_MAX {
         let (writer, reader): (TapeWriter, TapeReader) = tape(tracks, now);
