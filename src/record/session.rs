@@ -104,7 +104,8 @@ struct Slot {
 pub struct Session {
     config: RecordingConfig,
     tape: TapeReader,
-    slots: [Option<Slot>; TRACKS_MAX],
+    /// By track, up to the last there is.
+    slots: Vec<Option<Box<Slot>>>,
     /// Whose payload types they know: leg and side.
     owners: [Option<(Box<str>, Side)>; TRACKS_MAX],
     mixer: Mixer,
@@ -156,7 +157,7 @@ impl Session {
         // Packets are not judged by their sound.
         let trims = config.trim && sink.copying().is_none();
         let mut session = Self {
-            slots: Default::default(),
+            slots: Vec::new(),
             owners: Default::default(),
             mixer: Mixer::new(channels),
             detector: SpeechDetector::new(rate_hz),

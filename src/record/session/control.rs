@@ -66,22 +66,27 @@ impl Session {
         out: &mut Output,
     ) {
         let channel = self.config.layout.channel_of(track, config.channel);
-        let ix = usize::from(track.0);
-        let (Some(slot), Some(owner)) = (self.slots.get_mut(ix), self.owners.get_mut(ix)) else {
+        let place = usize::from(track.0);
+        let Some(owner) = self.owners.get_mut(place) else {
             return;
         };
         if channel >= self.config.layout.channels() {
             return;
+        }
+        if place >= self.slots.len() {
+            self.slots.resize_with(place + 1, || None);
         }
         let (clock, rate_hz) = (self.clock, self.config.rate_hz);
         let now = Some((config.leg.clone(), config.side));
         let is_other = std::mem::replace(owner, now.clone()) != now;
         let copying = self.sink.copying();
         if copying.is_none() || self.config.silence_max.is_some() {
-            let slot = slot.get_or_insert_with(|| Slot {
-                track: Track::new(rate_hz),
-                since: clock,
-                channel: 0,
+            let slot = self.slots[place].get_or_insert_with(|| {
+                Box::new(Slot {
+                    track: Track::new(rate_hz),
+                    since: clock,
+                    channel: 0,
+                })
             });
             slot.channel = usize::from(channel);
             if is_other {

@@ -61,19 +61,15 @@ impl Mixer {
     /// Ends the block. A track alone on its channel stays as it is; what several ones add up to is
     /// limited without wrapping round.
     pub(super) fn end(&mut self) {
-        self.interleaved.resize(self.len * self.lanes.len(), 0);
-        let channels = self.lanes.len();
-        for (channel, lane) in self.lanes.iter_mut().enumerate() {
+        for lane in &mut self.lanes {
             lane.pcm.resize(self.len, 0);
             match lane.sources {
                 0 | 1 => exact(&lane.sum, &mut lane.pcm),
                 _ => mix::all(&lane.sum, &mut lane.pcm),
             }
-            let places = self.interleaved[channel..].iter_mut().step_by(channels);
-            for (place, sample) in places.zip(&lane.pcm) {
-                *place = *sample;
-            }
         }
+        self.interleaved.resize(self.len * self.lanes.len(), 0);
+        interleave(&self.lanes, &mut self.interleaved);
     }
 
     /// The block becomes silence.
@@ -100,6 +96,24 @@ impl Mixer {
         self.all.resize(self.len, 0);
         mix::all(&self.total, &mut self.all);
         &self.all
+    }
+}
+
+/// One sample of each channel in turn.
+fn interleave(lanes: &[Lane], out: &mut [i16]) {
+    if let [left, right] = lanes {
+        // The usual case, in a form of which the compiler makes vectors.
+        let pairs = out.as_chunks_mut::<2>().0.iter_mut();
+        for ((pair, left), right) in pairs.zip(&left.pcm).zip(&right.pcm) {
+            *pair = [*left, *right];
+        }
+        return;
+    }
+    for (channel, lane) in lanes.iter().enumerate() {
+        let places = out[channel..].iter_mut().step_by(lanes.len());
+        for (place, sample) in places.zip(&lane.pcm) {
+            *place = *sample;
+        }
     }
 }
 
