@@ -13,8 +13,8 @@ const FILLING: u8 = 0xD5;
 
 const LENGTH: isize = PAYLOAD_BYTES.cast_signed();
 
-/// Samples on either side of a mark that are not looked at where a packet slid: its own may be so
-/// far away, or reach so far.
+/// Samples on either side of a mark that are not looked at where a packet slid: its own reach so
+/// far. And by how much its place may be another than 20 ms from the one before.
 const SLACK: usize = 8;
 
 /// What all parties sent.
@@ -113,34 +113,48 @@ impl Sent {
     }
 }
 
-/// Counts packets that slid between those that are found, of `sent` ones.
+/// Counts packets that slid before, between and behind those that are found, of `sent` ones.
 fn slid(octets: &[u8], found: &[(u32, usize)], sent: u32) -> u32 {
     let (Some(first), Some(last)) = (found.first(), found.last()) else {
         return 0;
     };
-    let before = |n: u32| first.1.checked_sub((first.0 - n) as usize * PAYLOAD_BYTES);
-    let after = |n: u32| Some(last.1 + (n - last.0) as usize * PAYLOAD_BYTES);
-    let mut places: Vec<_> = (0..first.0).map(before).collect();
-    places.extend((last.0 + 1..sent).map(after));
+    let mut slid = walk(&octets[..first.1], first.1, first.0, -LENGTH);
     for pair in found.windows(2) {
         let [(from, begin), (until, end)] = [pair[0], pair[1]];
-        let (steps, length) = ((until - from) as usize, end - begin);
-        places.extend((1..steps).map(|step| Some(begin + length * step / steps)));
+        slid += walk(&octets[..end], begin, until - from - 1, LENGTH);
     }
-    let slid = places.iter().flatten().filter(|at| is_slid(octets, **at));
-    u32::try_from(slid.count()).unwrap_or(u32::MAX)
+    slid + walk(octets, last.1, sent.saturating_sub(last.0 + 1), LENGTH)
+}
+
+/// The same in so many steps from one that was found: each slid one says where the next is to be.
+fn walk(octets: &[u8], from: usize, steps: u32, step: isize) -> u32 {
+    let (mut at, mut slid) = (Some(from), 0);
+    for _ in 0..steps {
+        at = at.and_then(|at| at.checked_add_signed(step));
+        let Some(expected) = at else { break };
+        let near = expected.saturating_sub(SLACK)..=expected + SLACK;
+        let mut fits = near.filter(|at| is_slid(octets, *at));
+        if let Some(first) = fits.next() {
+            at = Some(usize::midpoint(first, fits.last().unwrap_or(first)));
+            slid += 1;
+        }
+    }
+    slid
 }
 
 /// Whether a packet lies near here, of which no sample needs to be its own: a mark, and the same
-/// octet for as long as behind a mark.
+/// octet for as long as behind a mark. Its end may be missing.
 fn is_slid(octets: &[u8], at: usize) -> bool {
-    let Some(packet) = octets.get(at..at + PAYLOAD_BYTES) else {
+    let until = octets.len().min(at + PAYLOAD_BYTES);
+    let packet = octets.get(at..until).unwrap_or_default();
+    if packet.len() < PAYLOAD_BYTES - SLACK {
         return false;
-    };
+    }
     let fills = |octet: &&u8| **octet == FILLING;
     let (mark, filling) = packet.split_at(MARK_BYTES);
     let mark = &mark[SLACK..MARK_BYTES - SLACK];
-    let mut filling = filling[SLACK..filling.len() - SLACK].iter();
+    let filling_len = PAYLOAD_BYTES - MARK_BYTES - 2 * SLACK;
+    let mut filling = filling[SLACK..].iter().take(filling_len);
     filling.all(|octet| fills(&octet)) && mark.iter().filter(fills).count() < mark.len() / 2
 }
 
