@@ -4,59 +4,56 @@ use std::io;
 
 use super::sys;
 
-/// By how much niceness grows: a third of the share of a CPU, where both want it.
-const NICENESS: libc::c_int = 5;
+/// Before all other ordinary threads.
+const NICENESS_MIN: libc::c_int = -20;
 
-/// The calling thread lets others go first: it gets nicer, and where the process runs in real time
-/// (sched(7)) this thread does so no longer. Threads that it starts are as nice.
+/// The calling thread, and those it starts, let others go first: when it wakes up it interrupts
+/// nobody (`SCHED_BATCH`, sched(7)), but it keeps its share of a CPU. Where the process runs in
+/// real time, this thread does so no longer; it goes before ordinary ones, if that is permitted.
 ///
 /// # Errors
-/// The system's; what could be done was done.
+/// The system's; nothing has changed.
 pub fn step_back() -> io::Result<()> {
-    // SAFETY: no pointers; 0 is the calling thread.
-    let policy = sys::check(unsafe { libc::sched_getscheduler(0) })?;
-    let in_real_time = matches!(
-        policy & !libc::SCHED_RESET_ON_FORK,
-        libc::SCHED_FIFO | libc::SCHED_RR
-    );
-    if in_real_time {
-        let parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: `parameters` lives through the call; 0 is the calling thread.
-        sys::check(unsafe {
-            libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters)
-        })?;
+    let was_in_real_time = matches!(policy()?, libc::SCHED_FIFO | libc::SCHED_RR);
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameters` lives through the call; 0 is the calling thread.
+    sys::check(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) })?;
+    if was_in_real_time {
+        // Without the privilege it stays as nice as it is.
+        // SAFETY: no pointers; 0 is, on Linux, the calling thread and not the process.
+        let _refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS_MIN) };
     }
-    let niceness = niceness()?.saturating_add(NICENESS);
-    // SAFETY: no pointers; 0 is, on Linux, the calling thread and not the process.
-    sys::check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) }).map(drop)
+    Ok(())
 }
 
 /// The calling thread's.
-fn niceness() -> io::Result<libc::c_int> {
-    // -1 is a niceness, and no error if errno says so.
-    // SAFETY: the address is this thread's own errno, always valid.
-    unsafe { *libc::__errno_location() = 0 };
+fn policy() -> io::Result<libc::c_int> {
     // SAFETY: no pointers; 0 is the calling thread.
-    let niceness = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    match sys::errno() {
-        0 => Ok(niceness),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
+    let policy = sys::check(unsafe { libc::sched_getscheduler(0) })?;
+    Ok(policy & !libc::SCHED_RESET_ON_FORK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::probe::become_realtime;
 
     #[test]
     fn only_the_thread_that_asks_for_it_steps_back() {
-        let before = niceness().unwrap();
-        let stepped = std::thread::spawn(|| {
-            step_back().unwrap();
-            niceness().unwrap()
-        });
-        // Niceness ends at 19.
-        assert_eq!(stepped.join().unwrap(), (before + NICENESS).min(19));
-        assert_eq!(niceness().unwrap(), before);
+        let before = policy().unwrap();
+        for in_real_time in [false, true] {
+            let stepped = std::thread::spawn(move || {
+                // Not everybody may run in real time.
+                if in_real_time && become_realtime(1).is_ok() {
+                    assert_eq!(policy().unwrap(), libc::SCHED_FIFO);
+                }
+                step_back().unwrap();
+                let started = std::thread::spawn(|| policy().unwrap());
+                (policy().unwrap(), started.join().unwrap())
+            });
+            let batch = libc::SCHED_BATCH;
+            assert_eq!(stepped.join().unwrap(), (batch, batch));
+        }
+        assert_eq!(policy().unwrap(), before);
     }
 }
