@@ -45,7 +45,9 @@ echo
 target/release/crosspoint bench recording --load frames --dir target/recordings \
     --json "$base-recording-frames.json"
 for rate in 8000 16000; do
-    echo
-    target/release/crosspoint bench recording --load opus --rate $rate --dir target/recordings \
-        --json "$base-recording-opus-$rate.json"
+    for layout in '' --mono; do
+        echo
+        target/release/crosspoint bench recording --load opus --rate $rate $layout \
+            --dir target/recordings --json "$base-recording-opus-$rate${layout#-}.json"
+    done
 done

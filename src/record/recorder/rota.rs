@@ -54,7 +54,8 @@ impl<T> Rota<T> {
             steps += 1;
         }
         self.next = (self.next + steps) % TURNS;
-        let wait = self.round * u32::try_from(steps).unwrap_or(1) / TURNS as u32;
+        let [steps, turns] = [steps, TURNS].map(|n| u32::try_from(n).unwrap_or(1));
+        let wait = self.round * steps / turns;
         self.due = (self.due + wait).max(now);
     }
 }

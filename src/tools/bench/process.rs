@@ -190,7 +190,7 @@ impl Switch {
                     .env("CROSSPOINT_PROMPT_DIR", std::env::temp_dir())
                     .env(
                         "CROSSPOINT_RECORDING_DIR",
-                        recordings.unwrap_or(Path::new("")),
+                        recordings.unwrap_or_else(|| Path::new("")),
                     );
                 command.args(["--interface", "default/127.0.0.1", "--workers", "1"]);
                 command.args(["--ports", &format!("{}-{}", PORTS.0, PORTS.1)]);

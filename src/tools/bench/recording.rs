@@ -35,6 +35,9 @@ pub struct RecordingArgs {
     /// opus 50, frames 60]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=9900))]
     pub calls: Option<u32>,
+    /// Both parties on one channel, added up; WAV of relayed calls is stereo
+    #[arg(long)]
+    pub mono: bool,
     /// Sampling rate of the files in Hz; WAV of relayed calls is at 8,000
     #[arg(long, default_value_t = 8_000, value_parser = rate)]
     pub rate: u32,
@@ -56,12 +59,19 @@ pub struct RecordingArgs {
 /// What is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Recorded {
-    /// Relayed calls, as stereo WAV; rtpengine with its pcap method
+    /// Relayed calls, as WAV; rtpengine with its pcap method
     Relay,
-    /// Relayed calls, as stereo Ogg Opus; beside libopus alone
+    /// Relayed calls, as Ogg Opus; beside libopus alone
     Opus,
-    /// Calls between PCMU and G.722, as stereo WAV: is the mixing of frames delayed?
+    /// Calls between PCMU and G.722, as WAV: is the mixing of frames delayed?
     Frames,
+}
+
+impl RecordingArgs {
+    /// In ng's words.
+    fn layout(&self) -> &'static str {
+        if self.mono { "mono" } else { "stereo" }
+    }
 }
 
 impl Recorded {
@@ -111,21 +121,22 @@ pub(super) fn run(args: &RecordingArgs) -> Result<()> {
         "only a switch that is started here can be told where to record"
     );
     ensure!(
-        what != Recorded::Relay || args.rate == 8_000,
-        "WAV of relayed calls is compared octet by octet, at 8000 Hz"
+        what != Recorded::Relay || (args.rate == 8_000 && !args.mono),
+        "WAV of relayed calls is compared octet by octet, in stereo at 8000 Hz"
     );
     let calls = args.calls.unwrap_or_else(|| what.usual_calls());
     let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let experiment = Experiment {
         kind: "recording",
         title: format!(
-            "recording: {calls} {}, {} packet/s, stereo {} at {} Hz, {} s measured, median of {} \
+            "recording: {calls} {}, {} packet/s, {} {} at {} Hz, {} s measured, median of {} \
              runs (min-max)",
             match what {
                 Recorded::Relay | Recorded::Opus => "relayed calls",
                 Recorded::Frames => "calls from PCMU to G.722",
             },
             u128::from(calls) * 2_000 / PACKET_INTERVAL.as_millis(),
+            args.layout(),
             match what {
                 Recorded::Relay | Recorded::Frames => "WAV",
                 Recorded::Opus => "Ogg Opus",
@@ -137,6 +148,7 @@ pub(super) fn run(args: &RecordingArgs) -> Result<()> {
         rows: &rows(what),
         parameters: json!({
             "load": format!("{what:?}").to_lowercase(), "calls": calls, "rate": args.rate,
+            "layout": args.layout(),
             "secs": args.secs, "warm": args.warm, "runs": common.runs,
             "disk": file_system(&dir),
         }),
@@ -213,7 +225,7 @@ impl Pass<'_> {
         result["later"] = json!(later.map(rounded));
         result["written_kb_per_s"] = json!(written.map(rounded));
         if self.args.load == Recorded::Opus {
-            let libopus = libopus::time_per_second(self.args.rate, OPUS_BPS)?.as_secs_f64();
+            let libopus = libopus::time_per_second(self.args)?.as_secs_f64();
             let per_core = alone.filter(|us| *us > 0.0).map(|us| 1e6 / us);
             result["libopus_us_per_call_s"] = json!(rounded(libopus * 1e6));
             result["libopus_per_core"] = json!(rounded(1.0 / libopus));
@@ -227,7 +239,7 @@ impl Pass<'_> {
     fn once(&self, dir: Option<&Path>, subject: &Subject, division: &Division) -> Result<Value> {
         let what = self.args.load;
         let mut keys = vec![
-            ("recording-layout", "stereo".to_owned()),
+            ("recording-layout", self.args.layout().to_owned()),
             ("recording-format", what.format().to_owned()),
             ("recording-rate", self.args.rate.to_string()),
         ];

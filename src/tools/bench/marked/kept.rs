@@ -90,7 +90,7 @@ impl Sent {
 
     /// Counts packets of all parties in a capture, each once.
     pub(crate) fn captured_in(&self, file: &[u8]) -> u32 {
-        let mut seen = vec![(usize::MAX, Numbers::default()); 0];
+        let mut seen: Vec<(usize, Numbers)> = Vec::new();
         let mut packets = 0;
         let _ = capture::datagrams(file, |datagram| {
             let Some(mark) = read_packet(datagram.payload, self.run) else {
@@ -135,7 +135,7 @@ fn walk(octets: &[u8], from: usize, steps: u32, step: isize) -> u32 {
         let near = expected.saturating_sub(SLACK)..=expected + SLACK;
         let mut fits = near.filter(|at| is_slid(octets, *at));
         if let Some(first) = fits.next() {
-            at = Some(usize::midpoint(first, fits.last().unwrap_or(first)));
+            at = Some(usize::midpoint(first, fits.next_back().unwrap_or(first)));
             slid += 1;
         }
     }
