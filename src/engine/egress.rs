@@ -205,11 +205,12 @@ impl Egress {
         }
     }
 
-    /// When the next packet is due by the wall clock: once the latest one is over, and what
-    /// timestamps are ahead has passed.
+    /// When the next packet is due, so that timestamps are ahead of the wall clock by no more than
+    /// a packet's worth.
     pub(super) fn due(&self) -> Micros {
-        let ahead = ticks_us(self.step.saturating_add(self.lead), self.clock_hz);
-        self.newest_at.plus(if self.started { ahead } else { 0 })
+        let ahead = self.step.max(self.lead);
+        let ahead_us = ticks_us(ahead, self.clock_hz);
+        self.newest_at.plus(if self.started { ahead_us } else { 0 })
     }
 
     /// The latest frame of our own was said before it was due, by so much.

@@ -45,7 +45,7 @@ impl Call {
         }
         let legs: SmallVec<[StreamIx; 2]> = bridge.seats.iter().map(|s| s.member.stream).collect();
         // Packets passed without the delay that mixing has: what timestamps are ahead since then,
-        // or would be now, is waited for.
+        // beyond a packet's worth, is waited for.
         let egresses = legs
             .iter()
             .map(|leg| &self.streams[usize::from(leg.0)].egress);
