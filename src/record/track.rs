@@ -133,6 +133,10 @@ impl Track {
         let Some(place) = self.renderer.source.place(at_s, stamp) else {
             return;
         };
+        if place.missed {
+            self.renderer.stats.late += 1;
+            return;
+        }
         let packet = Waiting {
             key: place.key,
             source: place.source,

@@ -15,6 +15,10 @@ const DROPOUT_MAX: i16 = 3_000;
 /// Largest step backward that is reordering and not a restart (RFC 3550 A.1).
 const MISORDER_MAX: i16 = 100;
 
+/// An overtaken packet that comes so many seconds behind its moment is too late, whenever the
+/// recording is read: the settling time, and a look at the tape.
+const OVERTAKEN_S_MAX: f64 = 0.25;
+
 /// So many old packets in a row, each after the other, are a sender that started anew.
 const BEHIND_MAX: u8 = 8;
 
@@ -56,6 +60,8 @@ pub(super) struct Place {
     pub(super) media: f64,
     /// A relation ended: packets of it that wait are shifted by this for good.
     pub(super) ended: Option<(u32, f64)>,
+    /// It was overtaken, and nobody has waited for it.
+    pub(super) missed: bool,
 }
 
 /// The packet with the highest key.
@@ -147,7 +153,12 @@ impl Source {
                 at_s,
             });
         }
-        Some(self.placed(key, media, ended))
+        let position = self.position(self.relation, media);
+        let missed = step < 0 && at_s - position / self.rate_hz > OVERTAKEN_S_MAX;
+        Some(Place {
+            missed,
+            ..self.placed(key, media, ended)
+        })
     }
 
     /// Where media time of a relation stands in the recording, in samples.
@@ -318,6 +329,7 @@ impl Source {
             relation: self.relation,
             media,
             ended,
+            missed: false,
         }
     }
 }
