@@ -653,6 +653,15 @@ fn play(seed: u64, masked: bool, dictionaries: bool, steps: &[u64]) {
 fn an_answer_of_events_alone_has_none_that_only_we_offered() {
     let steps = [1_552_300_231_200_122_900, 10_839_347_603_548_316_307];
     play(0, false, true, &steps);
+    // Nothing it takes was offered to us.
+    let steps = [
+        4_560_926_846_051_738_773,
+        5_574_336_221_961_526_091,
+        12_347_376_890_679_554_267,
+        16_680_939_365_901_097_014,
+        9_315_414_324_057_834_116,
+    ];
+    play(0, false, true, &steps);
 }
 
 proptest! {

@@ -391,6 +391,10 @@ fn told_to_offerer(
         let ours = |codec: &Codec| is_event(codec) && !paired(&codec);
         let slips = answered.codecs.iter().any(ours);
         told.retain(|_| slips);
+        if slips && told.is_empty() {
+            // A line has to name something.
+            told.extend(offered.codecs.first().cloned());
+        }
         return told;
     }
     let made = on.events && answered.codecs.iter().any(|codec| kind_of(codec).is_some());
