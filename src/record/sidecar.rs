@@ -166,7 +166,8 @@ impl From<&TrackStats> for StatsInfo {
             late: stats.late,
             undecoded: stats.undecoded,
             ssrc_changes: stats.ssrc_changes,
-            drift_ppm: stats.drift_ppm,
+            // Adding zero makes a zero of no sign.
+            drift_ppm: stats.drift_ppm + 0.0,
             codecs: stats.codecs.clone(),
         }
     }

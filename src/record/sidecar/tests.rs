@@ -254,3 +254,13 @@ fn nothing_lies_behind_the_end() {
     sidecar.clip();
     assert_eq!(sidecar.spans, [span(0, 0, 20_000), span(0, 50_000, 60_000)]);
 }
+
+#[test]
+fn a_clock_that_does_not_drift_has_no_sign() {
+    let stats = TrackStats {
+        drift_ppm: -0.0,
+        ..TrackStats::default()
+    };
+    let text = serde_json::to_string(&StatsInfo::from(&stats)).expect("JSON");
+    assert!(text.contains(r#""drift_ppm":0.0"#), "{text}");
+}
