@@ -344,6 +344,26 @@ fn what_is_too_old_is_deleted_and_nothing_else() {
     assert!(other.exists() && new.exists());
 }
 
+#[test]
+fn what_is_too_old_stays_until_it_is_stored() {
+    let mut scene = Scene::of("old-unstored", 1_000);
+    let before = fs::read(scene.file()).unwrap();
+    let day = Duration::from_secs(86_400);
+    let sidecar = scene.file().with_extension("wav.json");
+    let file = fs::File::options().write(true).open(&sidecar).unwrap();
+    file.set_modified(std::time::SystemTime::now() - 31 * day)
+        .unwrap();
+    scene.line.fail([Fault::Error500; 4]);
+    let config = VaultConfig {
+        retention: Some(30 * day),
+        ..scene.config()
+    };
+    let vault = scene.vault(config);
+    scene.is_available();
+    assert!(fs::read(scene.object(PATH)).unwrap() == before);
+    assert_eq!(vault.counters().expired.load(Ordering::Relaxed), 0);
+}
+
 /// Takes callbacks; the first `failing` are answered with 503.
 fn callback_server(
     failing: usize,

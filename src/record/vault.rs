@@ -62,7 +62,7 @@ pub struct VaultConfig {
     pub callback: Option<String>,
     /// A recording that was stored stays in the directory, too.
     pub keep: bool,
-    /// What is older is deleted from the directory.
+    /// What is older is deleted from the directory, once it is in the store where there is one.
     pub retention: Option<Duration>,
 }
 

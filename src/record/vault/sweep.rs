@@ -98,12 +98,15 @@ impl Keeper {
         };
         let path = recording.strip_prefix(&self.dir).ok()?.to_str()?;
         let files = Files::of(&self.dir, path);
-        // Whatever else lies there is not ours to delete.
-        if self.is_expired(&files.sidecar) && Known::read(&files).is_ok() {
+        let stored = files.stored();
+        // What a store is to have stays until it is there, and verified. Whatever else lies here
+        // is not ours to delete.
+        let is_needed = self.config.store.is_some() && !matches!(stored, Ok(Some(_)));
+        if !is_needed && self.is_expired(&files.sidecar) && Known::read(&files).is_ok() {
             self.expire(path, &files);
             return None;
         }
-        match files.stored() {
+        match stored {
             Ok(Some(stored)) if stored.told => None,
             _ => Some(path.into()),
         }
