@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crosspoint::audio::mix::Gain;
-use crosspoint::engine::{BRIDGES_MAX, EDGES_MAX, Privacy, Timers};
-use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
-use crosspoint::switch::prompts::PromptsConfig;
+use crosspoint::engine::{BRIDGES_MAX, EDGES_MAX};
 use crosspoint::switch::{
-    BridgeEdge, BridgeMember, BridgeRequest, Negotiation, Options, RecordingDefaults, Site,
-    SiteConfig, Switch, SwitchConfig, SwitchError, WorkerPort,
+    BridgeEdge, BridgeMember, BridgeRequest, Negotiation, Options, Switch, SwitchError,
 };
+use support::inside;
 use support::ports::Ports;
 
 const CALL: &str = "room";
@@ -26,36 +24,7 @@ struct Desk {
 
 impl Desk {
     fn new(parties: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let mut ports = Ports::reserve(2 * parties + 2);
-        let site = Site::new(SiteConfig {
-            interfaces: &["a/127.0.0.1".to_owned()],
-            ports: ports.next_range(2 * parties + 2),
-            quarantine: Duration::ZERO,
-            tos: 0,
-            socket_buffer: None,
-        });
-        let worker = WorkerConfig {
-            index: 0,
-            cpu: None,
-            calls_max: 1,
-            queue_len: 1_024,
-        };
-        let (handle, reports) = WorkerHandle::start(worker).expect("a worker");
-        let config = SwitchConfig {
-            max_calls: 1,
-            timers: Timers::default(),
-            privacy: Privacy::Transparent,
-            prompts: PromptsConfig::default(),
-            recording: RecordingDefaults::default(),
-        };
-        let workers = vec![WorkerPort::new(handle, reports)];
-        let switch = Switch::new(config, site.expect("loopback ports"), workers);
-        runtime.spawn(Arc::clone(&switch).pump(0));
+        let (switch, runtime, ports) = inside::switch_alone(2 * parties + 2);
         let desk = Self {
             switch,
             runtime,

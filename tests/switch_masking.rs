@@ -6,13 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint::engine::{Mask, MaskMode, Privacy, Timers};
-use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
-use crosspoint::switch::prompts::PromptsConfig;
-use crosspoint::switch::{
-    Connection, Negotiation, Options, Participants, RecordingDefaults, Site, SiteConfig, Switch,
-    SwitchConfig, WorkerPort,
-};
+use crosspoint::engine::{Mask, MaskMode};
+use crosspoint::switch::{Connection, Negotiation, Options, Participants, Switch};
+use support::inside;
 use support::party::target;
 use support::ports::Ports;
 
@@ -73,36 +69,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let mut ports = Ports::reserve(16);
-        let site = Site::new(SiteConfig {
-            interfaces: &["a/127.0.0.1".to_owned()],
-            ports: ports.next_range(16),
-            quarantine: Duration::ZERO,
-            tos: 0,
-            socket_buffer: None,
-        });
-        let worker = WorkerConfig {
-            index: 0,
-            cpu: None,
-            calls_max: 2,
-            queue_len: 1_024,
-        };
-        let (handle, reports) = WorkerHandle::start(worker).expect("a worker");
-        let config = SwitchConfig {
-            max_calls: 2,
-            timers: Timers::default(),
-            privacy: Privacy::Transparent,
-            prompts: PromptsConfig::default(),
-            recording: RecordingDefaults::default(),
-        };
-        let workers = vec![WorkerPort::new(handle, reports)];
-        let switch = Switch::new(config, site.expect("loopback ports"), workers);
-        runtime.spawn(Arc::clone(&switch).pump(0));
+        let (switch, runtime, ports) = inside::switch_alone(16);
         Self {
             switch,
             runtime,

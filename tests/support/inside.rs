@@ -9,6 +9,7 @@ use crosspoint::switch::prompts::PromptsConfig;
 use crosspoint::switch::{
     Negotiation, Options, RecordingDefaults, Site, SiteConfig, Switch, SwitchConfig, WorkerPort,
 };
+use tokio::runtime::Runtime;
 
 use super::ports::Ports;
 
@@ -17,9 +18,27 @@ pub const CALLS_MAX: u32 = 4;
 
 /// A switch on loopback with so many real workers, whose reports are read from here on.
 pub fn switch(ports: &mut Ports, workers: usize) -> Arc<Switch> {
+    switch_of(ports, 16, workers)
+}
+
+/// The same with so many media ports, and a runtime of its own.
+pub fn switch_alone(media_ports: u16) -> (Arc<Switch>, Runtime, Ports) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut ports = Ports::reserve(media_ports);
+    let inside = runtime.enter();
+    let switch = switch_of(&mut ports, media_ports, 1);
+    drop(inside);
+    (switch, runtime, ports)
+}
+
+fn switch_of(ports: &mut Ports, media_ports: u16, workers: usize) -> Arc<Switch> {
     let site = Site::new(SiteConfig {
         interfaces: &["a/127.0.0.1".to_owned()],
-        ports: ports.next_range(16),
+        ports: ports.next_range(media_ports),
         quarantine: Duration::ZERO,
         tos: 0,
         socket_buffer: None,
@@ -29,7 +48,7 @@ pub fn switch(ports: &mut Ports, workers: usize) -> Arc<Switch> {
             index,
             cpu: None,
             calls_max: CALLS_MAX,
-            queue_len: 64,
+            queue_len: 1_024,
         };
         let (handle, reports) = WorkerHandle::start(worker).expect("a worker");
         WorkerPort::new(handle, reports)
