@@ -366,12 +366,21 @@ impl Veil {
         if missing == 0 {
             return;
         }
-        let ramp = (RAMP_MS * self.per_ms).min(missing);
-        for at in 0..ramp {
-            self.line.push(scaled(self.last, ramp - 1 - at, ramp));
+        // Where little is missing, the fade begins in what waits.
+        let ramp = RAMP_MS * self.per_ms;
+        let added = ramp.min(missing);
+        let waiting = self.line.len();
+        let own = waiting.min(ramp - added);
+        let tail = self.line[waiting - own..].iter_mut();
+        for (at, sample) in tail.enumerate() {
+            *sample = scaled(*sample, own + added - 1 - at, own + added);
+        }
+        for at in 0..added {
+            self.line
+                .push(scaled(self.last, added - 1 - at, own + added));
         }
         let silent = self.end();
-        self.line.resize(self.line.len() + missing - ramp, 0);
+        self.line.resize(waiting + missing, 0);
         self.filled = (silent, self.end());
         self.unheard += missing as u64;
         self.fades_in = RAMP_MS * self.per_ms;

@@ -221,6 +221,25 @@ fn the_silence_that_the_line_begins_with_is_nothing_to_hear() {
 }
 
 #[test]
+fn a_line_that_grows_by_little_does_not_click() {
+    let hum = |n: usize| (16_000.0 * (n as f32 * TAU * 90.0 / 8_000.0).sin()) as i16;
+    for more_ms in [1, 3, 10] {
+        let mut veil = veil(MaskMode::Absorb);
+        let pcm: Vec<i16> = (0..60 * FRAME).map(hum).collect();
+        let mut out = through(&mut veil, &pcm[..23 * FRAME]);
+        veil.set(&Cover {
+            look_back_ms: LOOK_BACK_MS + more_ms,
+            ..cover(MaskMode::Absorb)
+        });
+        out.extend(through(&mut veil, &pcm[23 * FRAME..]));
+        let step = |pair: &[i16]| pair[0].abs_diff(pair[1]);
+        let largest = |pcm: &[i16]| pcm.windows(2).map(step).max().unwrap();
+        let (was, allowed) = (largest(&out), largest(&pcm) + (16_000 / RAMP + 1) as u16);
+        assert!(was <= allowed, "{more_ms} ms more: {was} above {allowed}");
+    }
+}
+
+#[test]
 fn what_was_forgotten_is_heard_by_nobody() {
     let mut veil = veil(MaskMode::Absorb);
     through(&mut veil, &murmur(20 * FRAME));
