@@ -7,6 +7,8 @@
 
 #[path = "engine_mask/attacks.rs"]
 mod attacks;
+#[path = "engine_mask/beginnings.rs"]
+mod beginnings;
 mod engine_support;
 #[path = "engine_mask/presses.rs"]
 mod presses;

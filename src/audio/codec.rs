@@ -170,6 +170,19 @@ impl CodecConfig {
         }
     }
 
+    /// Microseconds by which decoded audio is behind what was coded: the look-ahead of libopus, as
+    /// it is unless its delay is restricted, and the filters of G.722. 0: what is decoded depends
+    /// on nothing that came before.
+    #[must_use]
+    pub fn delay_us(&self) -> u32 {
+        match self.kind {
+            CodecKind::Opus => opus::DELAY_US,
+            CodecKind::G722 if self.g722_hz == g722::PCM_HZ => g722::DELAY_US,
+            CodecKind::G722 => g722::NARROW_DELAY_US,
+            CodecKind::Pcmu | CodecKind::Pcma | CodecKind::L16 { .. } => 0,
+        }
+    }
+
     /// L16 may have been put together by hand.
     fn check(&self) -> Result<(), CodecError> {
         match self.kind {
@@ -642,6 +655,68 @@ mod tests {
         };
         assert_eq!(Decoder::new(&odd).err(), Some(CodecError::Rate));
         assert_eq!(Encoder::new(&odd).err(), Some(CodecError::Rate));
+    }
+
+    /// What is decoded is most like what was coded so much later as the codec says.
+    #[test]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "test signals are far inside every range"
+    )]
+    fn what_is_decoded_comes_as_late_as_is_said() {
+        let sound = |t: f64| {
+            let tones = [(333.0, 0.1), (770.0, 1.9), (1_209.0, 4.0), (1_777.0, 2.6)];
+            let turns =
+                tones.map(|(hz, at): (f64, f64)| (std::f64::consts::TAU * hz * t + at).sin());
+            3_000.0 * turns.iter().sum::<f64>()
+        };
+        let mut both: Vec<_> = ALL.map(|kind| [CodecConfig::new(kind); 2]).to_vec();
+        for (kind, rates_hz) in [
+            (CodecKind::G722, &[8_000][..]),
+            (CodecKind::Opus, &[8_000, 16_000]),
+        ] {
+            both.extend(rates_hz.iter().map(|pcm_hz| {
+                let narrow = CodecConfig {
+                    opus: OpusConfig::at(*pcm_hz),
+                    g722_hz: *pcm_hz,
+                    ..CodecConfig::new(kind)
+                };
+                [CodecConfig::new(kind), narrow]
+            }));
+        }
+        for [sender, receiver] in both {
+            let Ok(mut encoder) = Encoder::new(&sender) else {
+                assert!(!cfg!(feature = "opus"));
+                continue;
+            };
+            let mut decoder = Decoder::new(&receiver).expect("an encoder has a decoder");
+            let (from_hz, to_hz) = (f64::from(sender.pcm_hz()), f64::from(receiver.pcm_hz()));
+            let (mut decoded, mut payload, mut pcm) = (Vec::new(), [0; 4_000], [0; 5_760]);
+            let frame: Vec<i16> = vec![0; sender.pcm_hz() as usize / 50];
+            for n in 0..25 {
+                let at = |k: usize| (n * frame.len() + k) as f64 / from_hz;
+                let frame: Vec<i16> = (0..frame.len()).map(|k| sound(at(k)) as i16).collect();
+                let len = encoder.encode(&frame, &mut payload).expect("fits");
+                let n = decoder.decode(&payload[..len], &mut pcm).expect("fits");
+                decoded.extend_from_slice(&pcm[..n]);
+            }
+            let channel = decoded.iter().zip(0_u32..).skip(decoded.len() / 2);
+            let alike = |late_us: &u32| {
+                let late = f64::from(*late_us) / 1e6;
+                let pairs = channel
+                    .clone()
+                    .map(|(pcm, at)| f64::from(*pcm) * sound(f64::from(at) / to_hz - late));
+                pairs.sum::<f64>() as i64
+            };
+            let late_us = (0..10_000).step_by(50).max_by_key(alike).expect("some");
+            let said_us = receiver.delay_us();
+            assert!(
+                late_us.abs_diff(said_us) <= 100,
+                "{} at {to_hz} Hz: {late_us}, not {said_us}",
+                receiver.kind
+            );
+        }
     }
 
     #[test]

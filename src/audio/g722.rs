@@ -36,6 +36,12 @@ pub const FOLLOW_AHEAD: usize = qmf::DELAY;
 /// RTP clock rate in Hz (RFC 3551 section 4.5.2).
 pub const CLOCK_HZ: u32 = 8_000;
 
+/// Microseconds by which decoded audio is behind what was coded: the delay of both filters.
+pub const DELAY_US: u32 = 1_375;
+
+/// The same of audio decoded at 8 kHz, for which there is no second filter.
+pub const NARROW_DELAY_US: u32 = 687;
+
 /// Encoder: its state starts as the Recommendation's reset does.
 #[derive(Clone, Debug)]
 pub struct Encoder {

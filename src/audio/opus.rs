@@ -24,6 +24,10 @@ pub use absent::{Decoder, Encoder, MultistreamDecoder, MultistreamEncoder};
 /// RTP clock rate in Hz, whatever the audio (RFC 7587 section 4.1).
 pub const CLOCK_HZ: u32 = 48_000;
 
+/// Microseconds by which decoded audio is behind what was coded, as libopus has it unless its delay
+/// is restricted: 312 samples of 48 kHz.
+pub const DELAY_US: u32 = 6_500;
+
 /// Longest packet in milliseconds (RFC 6716 section 3.2.5, R5).
 pub const PACKET_MS_MAX: u32 = 120;
 

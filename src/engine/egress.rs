@@ -159,6 +159,16 @@ impl Egress {
         })
     }
 
+    /// Whether a packet follows the latest one that was sent directly: nothing was lost between
+    /// them, and no time passed.
+    pub(super) fn is_next(&self, packet: &Incoming) -> bool {
+        let flows = self.source == packet.source && self.source_ssrc == packet.ssrc;
+        let relays = self.started && !self.broken && self.own.is_none();
+        let seq = packet.seq.plus(self.sequence_offset);
+        let timestamp = packet.timestamp.plus(self.timestamp_offset);
+        flows && relays && seq == self.highest.next() && timestamp == self.newest.plus(self.step)
+    }
+
     /// The numbers of a frame of our own that lasts `ticks` of `clock_hz`. The first after relayed
     /// packets goes on where they stopped; what is relayed afterwards is a switch of sources.
     pub(super) fn frame(

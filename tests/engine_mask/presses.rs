@@ -331,7 +331,7 @@ pub(crate) fn play_and(
 }
 
 /// What a party received, decoded, each sample where its timestamp says; and the events in it.
-fn received(world: &World, ix: StreamIx, pt: u8) -> (Vec<i16>, Vec<u8>) {
+pub(crate) fn received(world: &World, ix: StreamIx, pt: u8) -> (Vec<i16>, Vec<u8>) {
     let sent = world.received(ix);
     assert_clock(&sent, pt);
     let mut pcm = Vec::new();
@@ -553,7 +553,7 @@ pub(crate) const SCENES: [(Scene, u8, Option<u8>); 4] = [
     (Scene::Bridge, 0, Some(5)),
 ];
 
-fn hearers(scene: Scene) -> &'static [StreamIx] {
+pub(crate) fn hearers(scene: Scene) -> &'static [StreamIx] {
     match scene {
         Scene::Relay => &[B, EAR],
         Scene::Bridge => &[B, C, EAR],

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::arrive::incoming;
 use super::fork::HAND_BACK_US_MAX;
 use super::*;
 use crate::engine::digits::{Mask, MaskMode, Masked, Press, names_key};
@@ -128,6 +129,36 @@ impl Call {
     pub(super) fn awaited_of(&self, ix: StreamIx) -> Option<u16> {
         let masked = self.heard_by_ear(ix)?.mask.as_ref();
         masked.and_then(|masked| masked.awaits())
+    }
+
+    /// Whether the first packet that an ear of this stream hears goes on, sample by sample, from
+    /// what its listener was sent before.
+    pub(super) fn goes_on(&self, ix: StreamIx, packet: &RtpPacket<'_>) -> bool {
+        let stream = &self.streams[usize::from(ix.0)];
+        let Some(voice) = stream.voice.as_ref() else {
+            return false;
+        };
+        if !voice.ear.as_ref().is_some_and(|ear| ear.is_fresh()) {
+            return false;
+        }
+        let pt = packet.header().pt;
+        let heard = voice.config.hears.iter().find(|heard| heard.pt == pt);
+        // A decoder that begins anew gives other samples than one that goes on.
+        let exact = heard.is_some_and(|heard| heard.codec.delay_us() == 0);
+        let source = self.heard_by_ear(ix).filter(|_| exact);
+        source.is_some_and(|source| {
+            let clock_hz = source.types.describe(pt).clock_hz;
+            let packet = incoming(source.ix, packet, clock_hz);
+            let mut listeners = self.streams.iter().filter(|listener| {
+                let bridge = listener.voice.as_ref().and_then(|voice| voice.bridge);
+                match voice.bridge {
+                    Some(_) => bridge == voice.bridge && listener.ix != ix,
+                    None if stream.flags.listens => listener.ix == ix,
+                    None => stream.to == Some(listener.ix),
+                }
+            });
+            listeners.any(|listener| listener.egress.is_next(&packet))
+        })
     }
 
     /// Whose party an ear of this stream hears.

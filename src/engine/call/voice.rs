@@ -293,8 +293,12 @@ impl Call {
             }
             self.make_ear(now, ix, header.pt);
         }
+        let goes_on = self.goes_on(ix, packet);
         let voice = self.streams[usize::from(ix.0)].voice.as_mut();
         if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
+            if goes_on {
+                ear.go_on();
+            }
             ear.insert(now, &info_of(packet), packet.payload());
         }
     }

@@ -26,8 +26,12 @@ pub(in crate::engine) struct Ear {
     /// The same, for when a key begins it; `stands_by`: one may do so at any time.
     spare: Option<Box<Veil>>,
     stands_by: bool,
-    /// The last sample it gave.
-    last: i16,
+    /// The last sample it gave; `None`: nobody heard one.
+    last: Option<i16>,
+    /// Nothing came yet.
+    fresh: bool,
+    /// What comes first goes on from what its listeners were sent last.
+    goes_on: bool,
 }
 
 impl Ear {
@@ -61,7 +65,9 @@ impl Ear {
             veil: None,
             spare: None,
             stands_by: false,
-            last: 0,
+            last: None,
+            fresh: true,
+            goes_on: false,
         })
     }
 
@@ -76,7 +82,18 @@ impl Ear {
     }
 
     pub(in crate::engine) fn insert(&mut self, now: Micros, info: &PacketInfo, payload: &[u8]) {
+        self.fresh = false;
         self.playout.insert(now, info, payload);
+    }
+
+    /// Whether nothing came yet.
+    pub(in crate::engine) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The first sample that comes follows the last one that its listeners were sent.
+    pub(in crate::engine) fn go_on(&mut self) {
+        self.goes_on = true;
     }
 
     /// One frame; `false`: there is nothing to hear.
@@ -86,10 +103,14 @@ impl Ear {
         if heard && let Some(bounds) = self.begins_at_once.take() {
             self.take_time(&bounds);
         }
+        let goes_on = std::mem::take(&mut self.goes_on) && heard;
         let Some(veil) = &mut self.veil else {
-            self.last = pcm.last().copied().filter(|_| heard).unwrap_or(0);
+            self.last = pcm.last().copied().filter(|_| heard).or(Some(0));
             return heard;
         };
+        if let Some(first) = pcm.first().filter(|_| goes_on) {
+            veil.go_on(*first);
+        }
         if matches!(pulled, Pulled::Concealed | Pulled::Idle) {
             veil.make_up(pcm.len());
         }
@@ -159,7 +180,7 @@ impl Ear {
     pub(in crate::engine) fn forget(&mut self) {
         self.playout.forget();
         self.veil.iter_mut().for_each(|veil| veil.forget());
-        self.last = 0;
+        self.last = None;
     }
 
     /// Plays what is there as fast as it can without harm, and then with no delay at all.

@@ -147,8 +147,8 @@ pub(in crate::engine) struct Veil {
     filled: (u64, u64),
     /// Samples still to be faded in, of what comes.
     fades_in: usize,
-    /// The last sample that came.
-    last: i16,
+    /// The last sample that came; `None`: what its listeners heard last is not known.
+    last: Option<i16>,
     /// What is to be hidden, in order and apart.
     spans: Spans,
     keys: SmallVec<[Key; SPANS_MAX]>,
@@ -178,14 +178,14 @@ struct Key {
 }
 
 impl Veil {
-    /// A veil over sound whose `last` sample was heard already.
+    /// A veil over sound whose `last` sample was heard already; `None`: it is not known.
     ///
     /// # Errors
     /// The rate is none at which keys are heard.
     pub(in crate::engine) fn new(
         rate_hz: u32,
         cover: &Cover,
-        last: i16,
+        last: Option<i16>,
     ) -> Result<Self, RateError> {
         let per_ms = rate_hz as usize / 1_000;
         let mut veil = Self {
@@ -226,7 +226,7 @@ impl Veil {
 
     /// As a new one, after it had [gone](Self::is_gone) or was not used yet. Allocates nothing
     /// where the look-back is no longer than it was.
-    pub(in crate::engine) fn resume(&mut self, cover: &Cover, last: i16) {
+    pub(in crate::engine) fn resume(&mut self, cover: &Cover, last: Option<i16>) {
         self.spans.clear();
         self.keys.clear();
         self.made_up.clear();
@@ -234,6 +234,12 @@ impl Veil {
         (self.filled, self.last) = ((0, 0), last);
         self.random = fastrand::Rng::with_seed(cover.seed);
         self.set(cover);
+    }
+
+    /// What comes next goes on from what its listeners heard elsewhere, with this sample: where
+    /// nothing better is known, that fades out.
+    pub(in crate::engine) fn go_on(&mut self, first: i16) {
+        self.last = self.last.or(Some(first));
     }
 
     /// Goes, once nothing waits and no key is down.
@@ -251,7 +257,7 @@ impl Veil {
         self.line.fill(0);
         self.speaks_until = self.front;
         self.fades_in = RAMP_MS * self.per_ms;
-        self.last = 0;
+        self.last = None;
     }
 
     /// Samples that wait.
@@ -308,7 +314,7 @@ impl Veil {
         }
         self.fill_up();
         self.hear(pcm);
-        self.last = pcm.last().copied().unwrap_or(self.last);
+        self.last = pcm.last().copied().or(self.last);
         self.fade_in(pcm);
         self.line.extend_from_slice(pcm);
         if speaks {
@@ -360,7 +366,8 @@ impl Veil {
         self.front + self.line.len() as u64
     }
 
-    /// Silence goes in where less waits than shall: after a fade, before one.
+    /// Silence goes in where less waits than shall: after a fade, before one. What cannot be faded
+    /// out is left to its listeners, who miss a packet: all of it is silence that is not sent.
     fn fill_up(&mut self) {
         let missing = self.target.saturating_sub(self.line.len());
         if missing == 0 {
@@ -368,16 +375,17 @@ impl Veil {
         }
         // Where little is missing, the fade begins in what waits.
         let ramp = RAMP_MS * self.per_ms;
-        let added = ramp.min(missing);
+        let added = self.last.map_or(0, |_| ramp.min(missing));
         let waiting = self.line.len();
         let own = waiting.min(ramp - added);
         let tail = self.line[waiting - own..].iter_mut();
         for (at, sample) in tail.enumerate() {
             *sample = scaled(*sample, own + added - 1 - at, own + added);
         }
+        let last = self.last.unwrap_or(0);
         for at in 0..added {
-            self.line
-                .push(scaled(self.last, added - 1 - at, own + added));
+            self.line.push(scaled(last, added - 1 - at, own + added));
+        }
         }
         let silent = self.end();
         self.line.resize(waiting + missing, 0);

@@ -24,7 +24,7 @@ fn cover(mode: MaskMode) -> Cover {
 }
 
 fn veil(mode: MaskMode) -> Veil {
-    Veil::new(RATE_HZ, &cover(mode), 0).unwrap()
+    Veil::new(RATE_HZ, &cover(mode), Some(0)).unwrap()
 }
 
 /// What no detector takes for a key, and in which every sample is another than its neighbours.
@@ -89,6 +89,46 @@ fn of_a_key_nothing_comes_out_and_of_what_is_around_it_all_but_its_edges() {
             "{ms} ms"
         );
     }
+}
+
+/// A low tone, louder than a key, that is none.
+fn hum(samples: usize) -> Vec<i16> {
+    let turns = |n: usize| n as f32 / 32.0 * TAU;
+    (0..samples)
+        .map(|n| (8_000.0 * turns(n).cos()) as i16)
+        .collect()
+}
+
+/// The largest step between two samples.
+fn step(pcm: &[i16]) -> Option<u16> {
+    pcm.windows(2).map(|pair| pair[0].abs_diff(pair[1])).max()
+}
+
+#[test]
+fn where_a_veil_begins_what_was_heard_last_fades_out() {
+    let pcm = hum(20 * FRAME);
+    let fades = |mut veil: Veil| {
+        let mut out = pcm.clone();
+        let mut frames = out.chunks_exact_mut(FRAME);
+        let sent = frames.next().is_some_and(|frame| veil.pass(frame, true));
+        frames.for_each(|frame| {
+            veil.pass(frame, true);
+        });
+        assert!(out[RAMP..LOOK_BACK].iter().all(|sample| *sample == 0));
+        sent.then(|| out[..RAMP].to_vec())
+    };
+    let cover = cover(MaskMode::Absorb);
+    let known = Veil::new(RATE_HZ, &cover, Some(-7_000)).unwrap();
+    let faded = fades(known).unwrap();
+    assert!(step(&faded) <= Some(7_000 / RAMP as u16 + 1) && faded[0] < -6_500);
+    let mut goes_on = Veil::new(RATE_HZ, &cover, None).unwrap();
+    goes_on.go_on(pcm[0]);
+    let faded = fades(goes_on).unwrap();
+    assert!(faded.is_sorted_by(|a, b| a >= b), "nothing else of it");
+    assert!(faded[0] > 7_500 && step(&faded) <= Some(8_000 / RAMP as u16 + 1));
+    // Silence in its place would be a step; a packet that is missing is not.
+    let unknown = Veil::new(RATE_HZ, &cover, None).unwrap();
+    assert_eq!(fades(unknown), None, "it is not sent");
 }
 
 #[test]
