@@ -386,7 +386,6 @@ impl Veil {
         for at in 0..added {
             self.line.push(scaled(last, added - 1 - at, own + added));
         }
-        }
         let silent = self.end();
         self.line.resize(waiting + missing, 0);
         self.filled = (silent, self.end());
