@@ -5,6 +5,7 @@ mod doubles;
 mod engine_support;
 #[path = "../support/key_tones.rs"]
 mod key_tones;
+mod times;
 mod tones;
 
 use std::net::SocketAddr;

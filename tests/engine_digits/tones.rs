@@ -15,7 +15,7 @@ pub(crate) const BOTH: DigitsConfig = DigitsConfig {
     telephone_events: true,
     in_band: true,
 };
-const TONES: DigitsConfig = DigitsConfig {
+pub(crate) const TONES: DigitsConfig = DigitsConfig {
     telephone_events: false,
     in_band: true,
 };
@@ -28,7 +28,7 @@ pub(crate) fn tone(key: u8, samples: usize) -> Vec<i16> {
 }
 
 /// What a party says, as samples, sent as 20 ms packets of a codec.
-struct Speech {
+pub(crate) struct Speech {
     ix: StreamIx,
     pt: u8,
     kind: CodecKind,
@@ -40,7 +40,7 @@ struct Speech {
 }
 
 impl Speech {
-    fn new(ix: StreamIx, pt: u8, kind: CodecKind) -> Self {
+    pub(crate) fn new(ix: StreamIx, pt: u8, kind: CodecKind) -> Self {
         let config = CodecConfig {
             opus: OpusConfig::at(16_000),
             ..CodecConfig::new(kind)
@@ -62,7 +62,7 @@ impl Speech {
     }
 
     /// Noise of −60 dBm0 or so.
-    fn quiet(mut self, ms: f64) -> Self {
+    pub(crate) fn quiet(mut self, ms: f64) -> Self {
         let mut random = fastrand::Rng::with_seed(self.pcm.len() as u64);
         let quiet = (0..self.samples(ms)).map(|_| random.i16(-20..20));
         self.pcm.extend(quiet);
@@ -70,15 +70,20 @@ impl Speech {
     }
 
     /// A key, each tone at −10 dBm0 or so.
-    fn key(mut self, key: u8, ms: f64) -> Self {
+    pub(crate) fn key(mut self, key: u8, ms: f64) -> Self {
         let (hz, rate_hz) = (key_tones::hz_of(key), f64::from(self.encoder.pcm_hz()));
         let said = (0..self.samples(ms)).map(|n| key_tones::sample(hz, 7_000.0, rate_hz, n));
         self.pcm.extend(said.collect::<Vec<_>>());
         self
     }
 
+    /// Milliseconds so far.
+    pub(crate) fn said_ms(&self) -> f64 {
+        self.pcm.len() as f64 * 1_000.0 / f64::from(self.encoder.pcm_hz())
+    }
+
     /// All of it as packets.
-    fn packets(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn packets(&mut self) -> Vec<Vec<u8>> {
         let frame = self.encoder.pcm_hz() as usize / 50;
         let pcm = std::mem::take(&mut self.pcm);
         let mut packets = Vec::new();
@@ -107,7 +112,7 @@ impl Speech {
     }
 }
 
-fn arrive(world: &mut World, ix: StreamIx, packet: &[u8]) {
+pub(crate) fn arrive(world: &mut World, ix: StreamIx, packet: &[u8]) {
     let mut packet = packet.to_vec();
     let at = world.now;
     world
@@ -116,7 +121,7 @@ fn arrive(world: &mut World, ix: StreamIx, packet: &[u8]) {
     world.drain();
 }
 
-fn voice(pt: u8, kind: CodecKind) -> Box<Voice> {
+pub(crate) fn voice(pt: u8, kind: CodecKind) -> Box<Voice> {
     let codec = CodecConfig::new(kind);
     Box::new(Voice {
         hears: smallvec::smallvec![crosspoint::engine::Heard { pt, codec }],

@@ -407,8 +407,11 @@ impl Line {
         if let Some(wary) = self.wary.as_mut().filter(|_| self.is_wary && !*down) {
             wary.feed(pcm, &mut |_| suspects = true);
         }
+        // The mapping is of packets: what a tone was coded as came so much earlier.
+        let late_us = i64::from(self.codec.delay_us());
         let time_us = |position| {
-            let at = offset_us.map(|offset| span_us(position, rate_hz).saturating_add(offset));
+            let at = span_us(position, rate_hz).saturating_sub(late_us);
+            let at = offset_us.map(|offset| at.saturating_add(offset));
             at.map_or(now_us, |at| at.max(0).cast_unsigned())
                 .min(now_us)
         };
