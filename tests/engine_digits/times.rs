@@ -36,7 +36,7 @@ impl Off {
     }
 }
 
-/// Number, those that are off by more than [`BAR_MS`], the middle one, and the one that is off most.
+/// Number, those off by more than [`BAR_MS`], the middle one, and the one that is off most.
 fn figures(off: &[f64]) -> (usize, usize, f64, f64) {
     let mut sorted = off.to_vec();
     sorted.sort_by(f64::total_cmp);
