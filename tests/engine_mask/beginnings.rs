@@ -11,7 +11,7 @@ use super::presses::{
 };
 
 /// Packets before masking begins.
-const BEFORE: usize = 40;
+const BEFORE: usize = 150;
 
 /// Samples of 4 ms: the longest fade.
 const FADE: usize = 32;
@@ -27,11 +27,21 @@ fn key(at: usize) -> f32 {
     7_000.0 * ((turns * 770.0).cos() + (turns * 1_336.0).cos())
 }
 
-/// A hums; then masking begins, and it says something else. Packets that are named are lost.
-fn say(world: &mut World, pt: u8, mode: &MaskMode, then: fn(usize) -> f32, lost: &[usize]) {
+/// A hums, and is masked for a while where masking is to begin `again`; then masking begins, and it
+/// says something else. Packets that are named are lost.
+fn say(
+    world: &mut World,
+    pt: u8,
+    (mode, again): (&MaskMode, bool),
+    then: fn(usize) -> f32,
+    lost: &[usize],
+) {
     for n in 0..BEFORE + 40 {
-        if n == BEFORE {
+        if n == BEFORE || again && n == 10 {
             world.apply(masked(mode.clone()));
+        }
+        if again && n == 30 {
+            world.apply(Change::Mask(A, None));
         }
         let said = if n < BEFORE { hum } else { then };
         let pcm: [i16; 160] = std::array::from_fn(|at| said(160 * n + at) as i16);
@@ -89,12 +99,15 @@ fn most() -> u16 {
 #[test]
 fn masking_begins_in_a_loud_sound_without_a_step() {
     for pt in [0, 8] {
-        for mode in modes() {
+        for (mode, again) in modes()
+            .into_iter()
+            .flat_map(|mode| [(mode.clone(), false), (mode, true)])
+        {
             for (ix, (mut world, hearers)) in worlds(pt).into_iter().enumerate() {
-                say(&mut world, pt, &mode, hum, &[]);
+                say(&mut world, pt, (&mode, again), hum, &[]);
                 for hearer in hearers {
                     let (pcm, _) = received(&world, *hearer, pt);
-                    let what = format!("{} {ix} law {pt} {hearer:?}", mode.label());
+                    let what = format!("{} {again} {ix} law {pt} {hearer:?}", mode.label());
                     assert!(step(&pcm).0 <= most(), "{what}: {:?}", step(&pcm));
                     let loud = pcm.iter().filter(|sample| sample.abs() > 9_000).count();
                     assert!(loud > pcm.len() / 3, "{what}: {loud} of {}", pcm.len());
@@ -109,9 +122,9 @@ fn masking_begins_in_a_loud_sound_without_a_step() {
 #[test]
 fn masking_that_begins_with_a_loss_begins_without_a_step() {
     for lost in [&[BEFORE - 1][..], &[BEFORE], &[BEFORE - 1, BEFORE]] {
-        for pt in [0, 8] {
+        for (pt, again) in [(0, false), (8, false), (0, true), (8, true)] {
             for (ix, (mut world, hearers)) in worlds(pt).into_iter().enumerate() {
-                say(&mut world, pt, &MaskMode::Absorb, hum, lost);
+                say(&mut world, pt, (&MaskMode::Absorb, again), hum, lost);
                 for hearer in hearers {
                     let (pcm, _) = received(&world, *hearer, pt);
                     assert!(step(&pcm).0 <= most(), "{lost:?} {ix}: {:?}", step(&pcm));
@@ -128,7 +141,7 @@ fn of_a_key_that_begins_with_masking_nothing_is_found() {
     for pt in [0, 8] {
         for mode in [MaskMode::Absorb, MaskMode::Silence] {
             for (ix, (mut world, hearers)) in worlds(pt).into_iter().enumerate() {
-                say(&mut world, pt, &mode, key, &[]);
+                say(&mut world, pt, (&mode, false), key, &[]);
                 for hearer in hearers {
                     let (pcm, _) = received(&world, *hearer, pt);
                     let what = format!("{} {ix} law {pt} {hearer:?}", mode.label());

@@ -5,8 +5,10 @@ use smallvec::SmallVec;
 use super::arrive::incoming;
 use super::fork::HAND_BACK_US_MAX;
 use super::*;
+use crate::audio::codec::CodecKind;
+use crate::audio::g711;
 use crate::engine::digits::{Mask, MaskMode, Masked, Press, names_key};
-use crate::engine::voice::{Cover, Ear, Said, Via};
+use crate::engine::voice::{BridgeIx, Cover, Ear, Said, Via};
 use crate::wire::event::{EVENT_LEN, TelephoneEvent};
 use crate::wire::rtp::RtpPacket;
 
@@ -131,34 +133,25 @@ impl Call {
         masked.and_then(|masked| masked.awaits())
     }
 
-    /// Whether the first packet that an ear of this stream hears goes on, sample by sample, from
-    /// what its listener was sent before.
-    pub(super) fn goes_on(&self, ix: StreamIx, packet: &RtpPacket<'_>) -> bool {
+    /// The first sample of a packet that an ear of this stream hears, where it is the neighbour of
+    /// the last one that the ear's listener was sent, in the packet before.
+    pub(super) fn goes_on_with(&self, ix: StreamIx, packet: &RtpPacket<'_>) -> Option<i16> {
         let stream = &self.streams[usize::from(ix.0)];
-        let Some(voice) = stream.voice.as_ref() else {
-            return false;
-        };
-        if !voice.ear.as_ref().is_some_and(|ear| ear.is_fresh()) {
-            return false;
-        }
+        let voice = stream.voice.as_ref()?;
         let pt = packet.header().pt;
-        let heard = voice.config.hears.iter().find(|heard| heard.pt == pt);
-        // A decoder that begins anew gives other samples than one that goes on.
-        let exact = heard.is_some_and(|heard| heard.codec.delay_us() == 0);
-        let source = self.heard_by_ear(ix).filter(|_| exact);
-        source.is_some_and(|source| {
-            let clock_hz = source.types.describe(pt).clock_hz;
-            let packet = incoming(source.ix, packet, clock_hz);
-            let mut listeners = self.streams.iter().filter(|listener| {
-                let bridge = listener.voice.as_ref().and_then(|voice| voice.bridge);
-                match voice.bridge {
-                    Some(_) => bridge == voice.bridge && listener.ix != ix,
-                    None if stream.flags.listens => listener.ix == ix,
-                    None => stream.to == Some(listener.ix),
-                }
-            });
-            listeners.any(|listener| listener.egress.is_next(&packet))
-        })
+        let heard = voice.config.hears.iter().find(|heard| heard.pt == pt)?;
+        let first = first_sample(heard.codec.kind, packet.payload())?;
+        let source = self.heard_by_ear(ix)?;
+        let incoming = incoming(source.ix, packet, source.types.describe(pt).clock_hz);
+        let bridge = |bridge: BridgeIx| self.bridges.get(usize::from(bridge.0))?.as_ref();
+        let listeners = match voice.bridge {
+            Some(ix) => bridge(ix).and_then(|bridge| bridge.plain_pair()),
+            None if stream.flags.listens => Some([ix; 2]),
+            None => stream.to.map(|to| [to; 2]),
+        };
+        let listeners = listeners.into_iter().flatten();
+        let mut egresses = listeners.map(|to| &self.streams[usize::from(to.0)].egress);
+        egresses.any(|it| it.is_next(&incoming)).then_some(first)
     }
 
     /// Whose party an ear of this stream hears.
@@ -218,6 +211,16 @@ fn cover(stream: &Stream, now: Micros) -> Option<Cover> {
         look_back_ms: masked.look_back_ms,
         seed: stream.lot(now).u64(..),
     })
+}
+
+/// The first sample of a payload of a codec without a memory.
+fn first_sample(codec: CodecKind, payload: &[u8]) -> Option<i16> {
+    match codec {
+        CodecKind::Pcmu => payload.first().map(|octet| g711::ulaw_to_linear(*octet)),
+        CodecKind::Pcma => payload.first().map(|octet| g711::alaw_to_linear(*octet)),
+        CodecKind::L16 { .. } => payload.first_chunk().copied().map(i16::from_be_bytes),
+        CodecKind::G722 | CodecKind::Opus => None,
+    }
 }
 
 /// What a packet says of an event.

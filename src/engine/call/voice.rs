@@ -258,6 +258,13 @@ impl Call {
     pub(super) fn close_mouth(&mut self, now: Micros, ix: usize) {
         let stream = &mut self.streams[ix];
         stream.flags.speaks = false;
+        let mouth = stream.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
+        if let Some(source) = mouth.and_then(|mouth| mouth.source) {
+            let heard = self.streams[usize::from(source.0)].voice.as_mut();
+            let ear = heard.and_then(|voice| voice.ear.as_mut());
+            ear.into_iter().for_each(|ear| ear.lose_track());
+        }
+        let stream = &mut self.streams[ix];
         if let Some(voice) = &mut stream.voice {
             voice.mouth = None;
             voice.converter = None;
@@ -293,12 +300,10 @@ impl Call {
             }
             self.make_ear(now, ix, header.pt);
         }
-        let goes_on = self.goes_on(ix, packet);
+        let goes_on = self.goes_on_with(ix, packet);
         let voice = self.streams[usize::from(ix.0)].voice.as_mut();
         if let Some(ear) = voice.and_then(|voice| voice.ear.as_mut()) {
-            if goes_on {
-                ear.go_on();
-            }
+            goes_on.into_iter().for_each(|first| ear.go_on(first));
             ear.insert(now, &info_of(packet), packet.payload());
         }
     }

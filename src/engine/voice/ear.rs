@@ -28,10 +28,6 @@ pub(in crate::engine) struct Ear {
     stands_by: bool,
     /// The last sample it gave; `None`: nobody heard one.
     last: Option<i16>,
-    /// Nothing came yet.
-    fresh: bool,
-    /// What comes first goes on from what its listeners were sent last.
-    goes_on: bool,
 }
 
 impl Ear {
@@ -66,8 +62,6 @@ impl Ear {
             spare: None,
             stands_by: false,
             last: None,
-            fresh: true,
-            goes_on: false,
         })
     }
 
@@ -82,18 +76,20 @@ impl Ear {
     }
 
     pub(in crate::engine) fn insert(&mut self, now: Micros, info: &PacketInfo, payload: &[u8]) {
-        self.fresh = false;
         self.playout.insert(now, info, payload);
     }
 
-    /// Whether nothing came yet.
-    pub(in crate::engine) fn is_fresh(&self) -> bool {
-        self.fresh
+    /// What comes next follows, with this sample, the last one that its listeners were sent.
+    pub(in crate::engine) fn go_on(&mut self, first: i16) {
+        self.last = Some(first);
+        self.veil.iter_mut().for_each(|veil| veil.go_on(first));
     }
 
-    /// The first sample that comes follows the last one that its listeners were sent.
-    pub(in crate::engine) fn go_on(&mut self) {
-        self.goes_on = true;
+    /// Its listeners are sent packets from now on.
+    pub(in crate::engine) fn lose_track(&mut self) {
+        self.last = None;
+        let veils = self.veil.iter_mut().chain(&mut self.spare);
+        veils.for_each(|veil| veil.lose_track());
     }
 
     /// One frame; `false`: there is nothing to hear.
@@ -103,14 +99,10 @@ impl Ear {
         if heard && let Some(bounds) = self.begins_at_once.take() {
             self.take_time(&bounds);
         }
-        let goes_on = std::mem::take(&mut self.goes_on) && heard;
         let Some(veil) = &mut self.veil else {
             self.last = pcm.last().copied().filter(|_| heard).or(Some(0));
             return heard;
         };
-        if let Some(first) = pcm.first().filter(|_| goes_on) {
-            veil.go_on(*first);
-        }
         if matches!(pulled, Pulled::Concealed | Pulled::Idle) {
             veil.make_up(pcm.len());
         }

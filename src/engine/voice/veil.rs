@@ -236,10 +236,15 @@ impl Veil {
         self.set(cover);
     }
 
-    /// What comes next goes on from what its listeners heard elsewhere, with this sample: where
-    /// nothing better is known, that fades out.
+    /// What comes next goes on from what its listeners heard elsewhere, with this sample: that
+    /// fades out.
     pub(in crate::engine) fn go_on(&mut self, first: i16) {
-        self.last = self.last.or(Some(first));
+        self.last = Some(first);
+    }
+
+    /// What its listeners hear from now on comes from elsewhere.
+    pub(in crate::engine) fn lose_track(&mut self) {
+        self.last = None;
     }
 
     /// Goes, once nothing waits and no key is down.
@@ -389,6 +394,9 @@ impl Veil {
         let silent = self.end();
         self.line.resize(waiting + missing, 0);
         self.filled = (silent, self.end());
+        if added > 0 {
+            self.speaks_until = self.speaks_until.max(silent);
+        }
         self.unheard += missing as u64;
         self.fades_in = RAMP_MS * self.per_ms;
     }
