@@ -687,8 +687,8 @@ mod tests {
         }
         for [sender, receiver] in both {
             let Ok(mut encoder) = Encoder::new(&sender) else {
-                assert!(!cfg!(feature = "opus"));
-                continue;
+                assert_ne!(sender.kind, CodecKind::G722);
+                continue; // Opus is not built
             };
             let mut decoder = Decoder::new(&receiver).expect("an encoder has a decoder");
             let (from_hz, to_hz) = (f64::from(sender.pcm_hz()), f64::from(receiver.pcm_hz()));
