@@ -22,6 +22,12 @@ use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// A SIP message as it comes in: everything that reads it before a call is made of it. It never
+/// panics, and nobody gets in without the password.
+pub fn sip(data: &[u8]) {
+    crate::sip::hostile::read(data);
+}
+
 /// Playout: operations of four octets and payloads, on a jitter buffer with PCMU, Opus and comfort
 /// noise. It never panics, fills what is pulled, and its books balance.
 pub fn playout(data: &[u8]) {

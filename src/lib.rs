@@ -4,6 +4,7 @@
 //!
 //! | floor | what lives there |
 //! |---|---|
+//! | [`sip`] | the embedded signalling layer: a back-to-back user agent |
 //! | [`control`] | how others command the switch: ng (bencode, JSON), HTTP, WebSocket, metrics, configuration |
 //! | [`switch`] | the one typed API: offer/answer negotiation, call registry, placement, admission |
 //! | [`record`] | what is recorded: tracks true to the clock, WAV and Ogg Opus, sums, upload; the one floor that may block |
@@ -25,6 +26,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod plane;
 pub mod record;
+pub mod sip;
 pub mod switch;
 pub mod tools;
 pub mod wire;

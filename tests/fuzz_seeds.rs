@@ -23,6 +23,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("rtcp", fuzzing::rtcp),
     ("rtp", fuzzing::rtp),
     ("sdp", fuzzing::sdp),
+    ("sip", fuzzing::sip),
     ("telephone_event", fuzzing::telephone_event),
     ("wav", fuzzing::wav),
 ];
