@@ -17,6 +17,7 @@ use super::voice::{
     PlayReport, SEQUENCE_MAX, Via, Voice,
 };
 use crate::audio::progress::Progress;
+use crate::wire::event::Digit;
 
 /// Most streams (one per `m=` line and party) a call may hold: a caller and 32 branches with
 /// several media each.
@@ -273,6 +274,8 @@ pub enum Change {
     },
     /// Whether a party's keys are kept, while nothing is gathered, for the next time.
     TypeAhead(StreamIx, bool),
+    /// A key of a party that did not come as media: it counts in what is gathered of it.
+    Key(StreamIx, Digit),
     /// Begins a recording of this name; [`Change::RecordTrack`] says of what.
     Record {
         /// Its name, not used before in this call, nor in one that may be merged with it.

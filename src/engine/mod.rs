@@ -14,6 +14,7 @@ mod fork;
 mod gather;
 mod latch;
 pub mod playout;
+mod quality;
 mod record;
 mod stats;
 mod stream;

@@ -4,6 +4,7 @@
 //! calls, negotiates SDP, opens and frees ports, places calls onto workers and talks to them by
 //! bounded queues, so that a slow command can never delay a packet.
 
+mod alone;
 mod bridges;
 mod call;
 mod connect;

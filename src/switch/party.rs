@@ -119,6 +119,13 @@ impl Party {
         self.tags.iter().any(|t| **t == *tag)
     }
 
+    /// Its first line of audio in plain RTP.
+    #[must_use]
+    pub fn audio(&self) -> Option<&LegMedia> {
+        let mut lines = self.medias.iter();
+        lines.find(|line| line.payload == Payload::Rtp && *line.kind == *"audio")
+    }
+
     /// Its streams, those of lines that changed their kind included.
     pub fn streams(&self) -> impl Iterator<Item = StreamIx> + '_ {
         let others = self.medias.iter().filter_map(|m| m.other.as_deref());

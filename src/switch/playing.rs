@@ -14,7 +14,7 @@ use super::request::{Participants, Playback, Track};
 use super::{Switch, SwitchError};
 use crate::audio::clip::Clip;
 use crate::engine::{
-    Change, ChangeError, Item, Payload, Play, PlayId, SEQUENCE_MAX, Sound, StreamIx,
+    Change, ChangeError, Item, Payload, Play, PlayId, PlayReport, SEQUENCE_MAX, Sound, StreamIx,
 };
 
 /// What ng plays to a leg: one sound at a time, a new one in the place of the one before.
@@ -119,6 +119,20 @@ impl Switch {
         call_id: &str,
         who: Participants<'_>,
     ) -> Result<Duration, SwitchError> {
+        let stopped = self.interrupt_playing(call_id, who).await;
+        stopped.map(|report| report.position)
+    }
+
+    /// As [`Self::stop_playing`]; returns which sound of several it was, too, so that it can go on
+    /// there.
+    ///
+    /// # Errors
+    /// Those of [`Self::stop_playing`].
+    pub async fn interrupt_playing(
+        &self,
+        call_id: &str,
+        who: Participants<'_>,
+    ) -> Result<PlayReport, SwitchError> {
         let (reply, streams) = self.with_call(call_id, |call| {
             let listeners = match listeners(call, call.dialogue.select(who)?) {
                 Err(SwitchError::NoVoice) => Err(SwitchError::NotPlaying),
@@ -144,8 +158,7 @@ impl Switch {
             .filter_map(|stream| report.streams.get(usize::from(stream.0)))
             .flat_map(|stream| &stream.playing);
         let mut stopped = players.filter(|player| player.id == PLAYER);
-        let first = stopped.next().ok_or(SwitchError::NotPlaying)?;
-        Ok(first.position)
+        stopped.next().copied().ok_or(SwitchError::NotPlaying)
     }
 }
 

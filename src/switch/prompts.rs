@@ -9,6 +9,7 @@
 //! longest. A file is looked at again once a second, a URL when HTTP (RFC 9111) says so.
 
 mod cache;
+mod check;
 mod fetch;
 mod files;
 

@@ -80,6 +80,10 @@ impl Switch {
             let mut changes = Vec::new();
             for party in draft.select(who)? {
                 let party = &mut draft.parties[party];
+                if party.published {
+                    // Whoever comes alone is sent it from now on, whatever was played before.
+                    changes.extend(wake(party));
+                }
                 party.idle = idle;
                 for line in &mut party.medias {
                     line.idle = idle;

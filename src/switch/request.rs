@@ -121,6 +121,9 @@ pub struct Options {
     pub handover: bool,
     /// Keep sending to the SDP's address whatever the source (ng `asymmetric`).
     pub asymmetric: bool,
+    /// The SDP is that of another call of this very switch: its address may be one of ours.
+    /// Whoever sets it sees to it that calls do not go round in circles.
+    pub own_ports: bool,
     /// Media before the answer may be heard (ng `early-media`).
     pub early_media: bool,
     /// Send our own RTCP reports (ng `generate-RTCP`).

@@ -311,15 +311,14 @@ fn reported(s: &Snapshot, quality: Value<'static>) -> Value<'static> {
     quality.with("reported at", unix_at(s, s.report.taken))
 }
 
-/// One sample over the whole life of the source: the E-model (ITU-T G.107, simplified for G.711 as
-/// in Cole and Rosenbluth, "Voice over IP performance monitoring", 2001).
+/// One sample over the whole life of the source.
 fn quality(stream: &StreamReport, source: &SourceReport) -> Value<'static> {
     let expected = source.packets.saturating_add(source.lost).max(1);
     let loss = source.lost as f64 / expected as f64;
     let rtt_us = stream
         .rtt
         .map_or(0, |r| u64::try_from(r.as_micros()).unwrap_or(u64::MAX));
-    let mos = mos(loss, f64::from(source.jitter_ms), rtt_us as f64 / 1000.0);
+    let mos = stream.mos(source.packets, source.lost, source.jitter_ms);
     Value::dict()
         .with("MOS", round(mos * 10.0))
         .with("round-trip time", int(rtt_us))
@@ -327,18 +326,6 @@ fn quality(stream: &StreamReport, source: &SourceReport) -> Value<'static> {
         .with("jitter", round(f64::from(source.jitter_ms)))
         .with("packet loss", round(loss * 100.0))
         .with("samples", 1_i64)
-}
-
-fn mos(loss: f64, jitter_ms: f64, rtt_ms: f64) -> f64 {
-    let delay = rtt_ms / 2.0 + 2.0 * jitter_ms + 20.0;
-    let late = if delay > 177.3 {
-        0.11 * (delay - 177.3)
-    } else {
-        0.0
-    };
-    let r = 94.2 - 0.024 * delay - late - 30.0 * (1.0 + 15.0 * loss).ln();
-    let r = r.clamp(0.0, 100.0);
-    (1.0 + 0.035 * r + 7.0e-6 * r * (r - 60.0) * (100.0 - r)).clamp(1.0, 4.5)
 }
 
 /// The body of `statistics`.
@@ -414,18 +401,4 @@ fn unix(at: SystemTime) -> (i64, i64) {
 
 fn unix_at(s: &Snapshot, at: Instant) -> i64 {
     unix(s.wall(at)).0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mos_is_good_on_a_clean_line_and_falls_with_loss_and_delay() {
-        let clean = mos(0.0, 1.0, 20.0);
-        assert!((4.3..=4.5).contains(&clean), "{clean}");
-        assert!(mos(0.05, 1.0, 20.0) < clean - 0.3);
-        assert!(mos(0.0, 1.0, 800.0) < clean - 0.5);
-        assert!(mos(1.0, 500.0, 9000.0) >= 1.0);
-    }
 }

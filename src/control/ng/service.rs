@@ -697,6 +697,7 @@ pub(super) fn options(r: &mut Request<'_>) -> Options {
         learn_pace: r.endpoint_learning.map(|pace: LearnPace| pace),
         handover: f.media_handover,
         asymmetric: f.asymmetric,
+        own_ports: false,
         early_media: f.early_media,
         own_rtcp: r.generate_rtcp,
         mux: Mux {

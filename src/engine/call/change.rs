@@ -62,6 +62,7 @@ impl Call {
             Change::Gather(config) => self.gather(now, *config)?,
             Change::StopGather { stream, id } => self.stop_gather(now, stream, id)?,
             Change::TypeAhead(ix, keeps) => self.set_type_ahead(now, ix, keeps)?,
+            Change::Key(ix, digit) => self.key_told(now, ix, digit)?,
             Change::Record {
                 recorder,
                 tape,

@@ -11,6 +11,7 @@ use crate::audio::mix::Gain;
 use crate::engine::digits::{DigitsConfig, Press};
 use crate::engine::gather::{Collector, Step};
 use crate::engine::voice::{Item, Layer, Play, PlayEnd, Players};
+use crate::wire::event::Digit;
 
 /// Parties whose gatherings are looked after at once: what they have to tell must fit into the
 /// call's timeline until it is taken out.
@@ -128,6 +129,23 @@ impl Call {
             gathering.collector.set_type_ahead(keeps);
         }
         self.hear_keys(now, ix)
+    }
+
+    /// A key that came by signalling, as short as can be.
+    pub(super) fn key_told(
+        &mut self,
+        now: Micros,
+        ix: StreamIx,
+        digit: Digit,
+    ) -> Result<(), ChangeError> {
+        /// No press that is heard has this number before four thousand million others.
+        const TOLD: u32 = u32::MAX;
+        if let Some(gathering) = &mut self.open_stream(ix)?.gather {
+            gathering.collector.key_down(now, now, TOLD, digit);
+            gathering.collector.key_up(now, TOLD);
+            self.schedule_gathers();
+        }
+        Ok(())
     }
 
     /// What others than a gathering want to hear of a party's keys.

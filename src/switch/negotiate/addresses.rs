@@ -114,7 +114,7 @@ fn remote_of(
     let ip = told.filter(|_| usable);
     let rtp = ip.map(|ip| SocketAddr::new(ip, media.port));
     if let Some(address) = rtp {
-        check_target(site, line, ix, address)?;
+        check_target(site, line, ix, address, options)?;
     }
     let rtcp = match (ip, media.rtcp) {
         (None, _) => None,
@@ -128,7 +128,7 @@ fn remote_of(
             .map(|port| SocketAddr::new(ip, port)),
     };
     if let Some(address) = rtcp.filter(|r| Some(r.ip()) != ip || Some(*r) == rtp) {
-        check_target(site, line, ix, address)?;
+        check_target(site, line, ix, address, options)?;
     }
     let unreachable = |ip| scope(ip) == Scope::Private && scope(line.advertised) != Scope::Private;
     let learn = Learn {
@@ -148,12 +148,14 @@ fn remote_of(
 }
 
 /// The design's rule: loopback and link-local only where the leg's own interface is one, never
-/// multicast, and never a port of our own (two of ours would feed each other for ever).
+/// multicast, and never a port of our own (two of ours would feed each other for ever) unless the
+/// command says so.
 fn check_target(
     site: &Site,
     line: &LegMedia,
     media: usize,
     address: SocketAddr,
+    options: &Options,
 ) -> Result<(), SwitchError> {
     let (to, own) = (scope(address.ip()), scope(line.local.ip()));
     let why = if address.port() == 0 {
@@ -166,7 +168,7 @@ fn check_target(
         "loopback"
     } else if to == Scope::LinkLocal && own != Scope::LinkLocal {
         "link-local"
-    } else if site.owns(address) {
+    } else if site.owns(address) && !options.own_ports {
         "one of the switch's own ports"
     } else {
         return Ok(());

@@ -618,3 +618,33 @@ fn secrets_of_urls_are_not_shown() {
     assert_eq!(shown("http://user:word@a:80/@b"), "http://a:80/@b");
     assert_eq!(shown("user:word@a"), "a");
 }
+
+#[test]
+fn a_prompt_is_checked_before_anybody_hears_it() {
+    let folder = Folder::new("check");
+    folder.write("tone.wav", &wav(80, 1000));
+    folder.write("text.wav", b"no audio");
+    let roots = [folder.0.clone()];
+    let check = |name: &str| file(name).check(&roots);
+    check("tone.wav").unwrap();
+    assert!(matches!(check("text.wav"), Err(PromptError::Clip { .. })));
+    assert!(matches!(check("gone.wav"), Err(PromptError::File { .. })));
+    assert!(matches!(
+        check("/etc/passwd"),
+        Err(PromptError::Outside { .. })
+    ));
+
+    let of_bytes = |bytes: Vec<u8>| Source::Bytes(bytes.into()).check(&[]);
+    of_bytes(wav(80, 1000)).unwrap();
+    assert!(matches!(
+        of_bytes(Vec::new()),
+        Err(PromptError::Clip { .. })
+    ));
+
+    let of_url = |url: &str| Source::Url(url.to_owned()).check(&[]);
+    of_url("https://example.com/a.wav").unwrap();
+    assert!(matches!(
+        of_url("ftp://example.com/a.wav"),
+        Err(PromptError::Url { .. })
+    ));
+}
