@@ -4,6 +4,7 @@
 //!
 //! | floor | what lives there |
 //! |---|---|
+//! | [`flow`] | call flows of applets: greeting, menu, connect, queue, voicemail … |
 //! | [`sip`] | the embedded signalling layer: a back-to-back user agent |
 //! | [`control`] | how others command the switch: ng (bencode, JSON), HTTP, WebSocket, metrics, configuration |
 //! | [`switch`] | the one typed API: offer/answer negotiation, call registry, placement, admission |
@@ -22,6 +23,7 @@
 pub mod audio;
 pub mod control;
 pub mod engine;
+pub mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod plane;

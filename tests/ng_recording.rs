@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crosspoint::audio::codec::CodecKind;
 use serde_json::{Value, json};
-use support::audio::wav;
+use support::audio::{self, wav};
 use support::ng::Ng;
 use support::party::{Call, Party, answer, offer, target};
 use support::phone::{Phone, goertzel};
@@ -72,7 +72,7 @@ impl Desk {
         });
         let (status, file) = self.switch.http("GET", &format!("/recordings/{path}"));
         assert_eq!(status, 200);
-        channels(&file)
+        audio::channels(&file)
     }
 
     fn sidecar(&self, path: &str) -> Option<Value> {
@@ -113,29 +113,6 @@ fn request(verb: &str, id: &str, keys: Value) -> Value {
         request[key.as_str()] = value.clone();
     }
     request
-}
-
-/// Channels of a WAV file of 16 bits.
-fn channels(file: &[u8]) -> Vec<Vec<i16>> {
-    assert_eq!((&file[..4], &file[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
-    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("4")) as usize;
-    let (mut at, mut count) = (12, 0);
-    loop {
-        let len = word(at + 4);
-        match &file[at..at + 4] {
-            b"fmt " => count = usize::from(file[at + 10]),
-            b"data" => {
-                let data = &file[at + 8..at + 8 + len];
-                let samples = data.chunks_exact(2);
-                let samples = samples.map(|two| i16::from_le_bytes([two[0], two[1]]));
-                let samples: Vec<i16> = samples.collect();
-                let of = |channel: usize| samples.iter().copied().skip(channel).step_by(count);
-                return (0..count).map(|channel| of(channel).collect()).collect();
-            }
-            _ => {}
-        }
-        at += 8 + len + len % 2;
-    }
 }
 
 /// How many windows of 50 ms are a tone of `hz`. A party whose clock stood still while it asked the
@@ -539,7 +516,7 @@ fn what_cannot_be_written_is_said() {
     let inside = inside.to_str().expect("UTF-8");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_crosspoint"))
         .args(["serve", "--ng", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-        .args(["--recording-dir", inside])
+        .args(["--recording-dir", inside, "--sip-listen", "off"])
         .output()
         .expect("the switch");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

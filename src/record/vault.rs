@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 
 pub use notify::CALLBACK_LEN_MAX;
+pub(crate) use notify::http_client;
 pub use seal::{Key, KeyError, RECIPIENTS_MAX};
 pub use store::{Store, StoreError};
 pub use upload::PART_LEN;

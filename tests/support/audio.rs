@@ -67,15 +67,49 @@ fn goertzel(window: &[u8], hz: f32) -> f32 {
 
 /// A WAV file of a tone: 8 kHz, 16 bits, mono.
 pub fn wav(hz: f64, ms: usize) -> Vec<u8> {
-    let samples =
-        (0..8 * ms).map(|n| (8_000.0 * (std::f64::consts::TAU * hz * n as f64 / 8e3).sin()) as i16);
-    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    wav_of(&sine(hz, ms))
+}
+
+/// A quarter of full scale, at 8 kHz.
+pub fn sine(hz: f64, ms: usize) -> Vec<i16> {
+    let turn = std::f64::consts::TAU * hz / 8e3;
+    (0..8 * ms)
+        .map(|n| (8_000.0 * (turn * n as f64).sin()) as i16)
+        .collect()
+}
+
+/// A WAV file of these samples: 8 kHz, 16 bits, mono.
+pub fn wav_of(samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
     let mut file = b"RIFF".to_vec();
     file.extend((36 + data.len() as u32).to_le_bytes());
     file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data");
     file.extend((data.len() as u32).to_le_bytes());
     file.extend(data);
     file
+}
+
+/// Channels of a WAV file of 16 bits.
+pub fn channels(file: &[u8]) -> Vec<Vec<i16>> {
+    assert_eq!((&file[..4], &file[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("4")) as usize;
+    let (mut at, mut count) = (12, 0);
+    loop {
+        let len = word(at + 4);
+        match &file[at..at + 4] {
+            b"fmt " => count = usize::from(file[at + 10]),
+            b"data" => {
+                let data = &file[at + 8..at + 8 + len];
+                let samples = data.chunks_exact(2);
+                let samples = samples.map(|two| i16::from_le_bytes([two[0], two[1]]));
+                let samples: Vec<i16> = samples.collect();
+                let of = |channel: usize| samples.iter().copied().skip(channel).step_by(count);
+                return (0..count).map(|channel| of(channel).collect()).collect();
+            }
+            _ => {}
+        }
+        at += 8 + len + len % 2;
+    }
 }
 
 /// Base 64 (RFC 4648 section 4).

@@ -109,6 +109,11 @@ impl Script {
         self
     }
 
+    /// Who speaks.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
     /// How long playing it takes.
     pub fn length(&self) -> Duration {
         super::PTIME * self.packets.len() as u32

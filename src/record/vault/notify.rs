@@ -24,6 +24,14 @@ struct Body<'a> {
     chain: &'a str,
 }
 
+/// A client for callbacks: a request takes at most `longest`, and redirects are not followed. Its
+/// connections live in the runtime that first used them.
+pub(crate) fn http_client(longest: Duration) -> reqwest::Result<reqwest::Client> {
+    let _chosen_before = rustls::crypto::ring::default_provider().install_default();
+    let made = reqwest::Client::builder().timeout(longest);
+    made.redirect(reqwest::redirect::Policy::none()).build()
+}
+
 /// POSTs to `url` that a recording is available; any status of success is a yes.
 pub(super) async fn call(url: &str, path: &str, stored: &Stored) -> Result<(), VaultError> {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
@@ -40,10 +48,7 @@ pub(super) async fn call(url: &str, path: &str, stored: &Stored) -> Result<(), V
     let client = match CLIENT.get() {
         Some(client) => client,
         None => {
-            let _chosen_before = rustls::crypto::ring::default_provider().install_default();
-            let made = reqwest::Client::builder().timeout(CALLBACK_MAX);
-            let made = made.redirect(reqwest::redirect::Policy::none()).build();
-            let made = made.map_err(failed)?;
+            let made = http_client(CALLBACK_MAX).map_err(failed)?;
             CLIENT.get_or_init(|| made)
         }
     };

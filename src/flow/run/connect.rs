@@ -1,0 +1,358 @@
+//! The applet `connect`: parties that ring one after another or at once, the first that answers,
+//! and the conversation with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::callee::{Callee, EVENTS_MAX, Hearer};
+use super::live::{Branch, CALLER, Live, fresh_sid};
+use super::sdp::Audio;
+use super::target::is_local;
+use super::{Over, policy};
+use crate::flow::script::{Connect, Early, Next, PARALLEL_MAX, Prompt};
+use crate::sip::{Cause, Ending, LegEvent, LegStatus, Outgoing};
+use crate::switch::{Echo, Participants, Playback, RecordLayout, RecordRequest};
+
+/// Name of what `connect` records.
+const RECORDING: &str = "conversation";
+
+/// Why nobody is reached where nobody says why.
+const UNREACHED: Cause = Cause(500);
+/// Nobody answered in time (RFC 3261 section 21.4.18).
+const UNANSWERED: Cause = Cause(480);
+
+/// Names a call in SIP.
+const CALL_SID: &str = "X-Exotel-CallSid";
+/// Names one of its legs.
+const LEG_SID: &str = "X-Exotel-LegSid";
+
+/// How others are to be called.
+pub(super) struct Ring<'a> {
+    pub(super) early: Early,
+    /// The caller hears something of its own meanwhile.
+    pub(super) has_music: bool,
+    pub(super) timeout: Duration,
+    pub(super) caller_id: Option<&'a str>,
+    pub(super) whisper: Option<&'a Prompt>,
+}
+
+/// What became of those who rang.
+pub(super) enum Rang {
+    Answered(Box<Talk>),
+    /// Why not, as the last of them said.
+    Nobody(Cause),
+}
+
+/// Somebody who answered.
+pub(super) struct Talk {
+    callee: Callee,
+    ix: usize,
+    events: mpsc::Receiver<(usize, LegEvent)>,
+}
+
+pub(super) async fn connect(live: &Arc<Live>, connect: &Connect) -> Result<Next, Over> {
+    let targets: Vec<String> = connect.to.iter().map(|to| filled(live, to)).collect();
+    if let Some(music) = &connect.music {
+        live.answer().await?;
+        live.play_on(music, Duration::ZERO).await?;
+    }
+    let ring = Ring {
+        early: connect.early,
+        has_music: connect.music.is_some(),
+        timeout: connect.ring_timeout,
+        caller_id: connect.caller_id.as_deref(),
+        whisper: connect.whisper.as_ref(),
+    };
+    let most = if connect.parallel { PARALLEL_MAX } else { 1 };
+    let mut last = UNREACHED;
+    for group in targets.chunks(most) {
+        match ring_all(live, group, &ring).await? {
+            Rang::Answered(talk) => {
+                if connect.record {
+                    record(live).await;
+                }
+                talk.until_over(live, connect.time_limit).await;
+                let _none = live
+                    .switch()
+                    .stop_recording(&live.sid, Some(RECORDING), false);
+                return Ok(connect.answered);
+            }
+            Rang::Nobody(cause) => last = cause,
+        }
+    }
+    live.hush().await;
+    let next = match last.status(false) {
+        LegStatus::Busy => connect.busy,
+        LegStatus::NoAnswer => connect.no_answer,
+        _ => connect.failed,
+    };
+    // A flow that goes on nowhere refuses as the called did.
+    match next {
+        None if !live.is_answered() => Err(Over(match last {
+            Cause::TIMEOUT => UNANSWERED,
+            other => other,
+        })),
+        next => Ok(next),
+    }
+}
+
+/// What stands for the call's own in a target.
+pub(super) fn filled(live: &Live, to: &str) -> String {
+    to.replace("{caller}", &live.from)
+        .replace("{called}", &live.to)
+        .replace("{digits}", &live.digits())
+}
+
+async fn record(live: &Live) {
+    let request = RecordRequest {
+        name: RECORDING,
+        layout: RecordLayout::Stereo,
+        left: Some(Participants::Tag(CALLER)),
+        ..RecordRequest::default()
+    };
+    match live.switch().start_recording(&live.sid, &request).await {
+        Ok(started) => live.recorded(RECORDING, &started.path),
+        Err(error) => tracing::warn!(call_id = %live.sid, %error, "not recorded"),
+    }
+}
+
+/// Calls all of them at once; the first that answers is joined with the caller.
+pub(super) async fn ring_all(
+    live: &Arc<Live>,
+    targets: &[String],
+    ring: &Ring<'_>,
+) -> Result<Rang, Over> {
+    live.introduce().await?;
+    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+    let mut callees: Vec<Option<Callee>> = Vec::with_capacity(targets.len());
+    let mut last = UNREACHED;
+    for (ix, to) in targets.iter().enumerate() {
+        callees.push(call(live, to, ix, ring, &sender));
+    }
+    drop(sender);
+    let end = Instant::now() + ring.timeout;
+    // Whose early media the caller hears.
+    let mut early = None;
+    while callees.iter().any(Option::is_some) {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep_until(end) => {
+                hang_up_all(callees, Cause::TIMEOUT);
+                return Ok(Rang::Nobody(UNANSWERED));
+            }
+        };
+        let Some((ix, event)) = event else { break };
+        let Some(callee) = callees.get(ix).and_then(Option::as_ref) else {
+            continue;
+        };
+        match event {
+            LegEvent::Ringing => ringing(live, ring, early.is_some()).await?,
+            LegEvent::Progress(sdp) => match progress(live, callee, &sdp, ring).await? {
+                true => early = early.or(Some(ix)),
+                false => ringing(live, ring, early.is_some()).await?,
+            },
+            LegEvent::Answered(sdp) => {
+                let Some(winner) = callees[ix].take() else {
+                    continue;
+                };
+                live.desk.ledger.answered(&live.sid, &winner.branch.leg);
+                // Who has lost is told so before anything else is done.
+                hang_up_all(callees, Cause::CANCELLED);
+                let mut talk = Talk {
+                    callee: winner,
+                    ix,
+                    events,
+                };
+                return Ok(match talk.begin(live, &sdp, ring).await? {
+                    true => Rang::Answered(Box::new(talk)),
+                    false => Rang::Nobody(UNREACHED),
+                });
+            }
+            LegEvent::Ended(Ending { cause, .. }) => {
+                last = cause;
+                callees[ix] = None;
+                early = early.filter(|early| *early != ix);
+            }
+            LegEvent::Offer(offer) => {
+                // Not before it has answered.
+                let _gone = offer.reply.send(Err(Cause(488)));
+            }
+            LegEvent::Digit(..) => {}
+            // Dropped: declined.
+            LegEvent::Transfer(_) => {}
+        }
+    }
+    hang_up_all(callees, Cause::CANCELLED);
+    Ok(Rang::Nobody(last))
+}
+
+fn hang_up_all(callees: Vec<Option<Callee>>, cause: Cause) {
+    for callee in callees.into_iter().flatten() {
+        callee.hang_up(cause);
+    }
+}
+
+fn call(
+    live: &Arc<Live>,
+    to: &str,
+    ix: usize,
+    ring: &Ring<'_>,
+    events: &mpsc::Sender<(usize, LegEvent)>,
+) -> Option<Callee> {
+    let branch = Branch {
+        leg: fresh_sid(),
+        is_local: is_local(to),
+        far: Arc::default(),
+    };
+    let sdp = match live.offer_to(&branch, Some(policy(ring.early))) {
+        Ok(sdp) => sdp,
+        Err(error) => {
+            tracing::warn!(call_id = %live.sid, %error, "nothing to offer");
+            return None;
+        }
+    };
+    let mask = live.masked();
+    let headers = headers(live, &branch.leg, mask.is_some());
+    let display = live.display.clone().filter(|_| mask.is_none());
+    let from = ring.caller_id.map(str::to_owned).or(mask);
+    let outgoing = Outgoing {
+        to: to.to_owned(),
+        from: from.unwrap_or_else(|| live.from.clone()),
+        display: display.filter(|_| ring.caller_id.is_none()),
+        headers,
+        sdp: sdp.into_bytes(),
+        ring_timeout: ring.timeout,
+        max_forwards: None,
+    };
+    let heard = Hearer {
+        ix,
+        events: events.clone(),
+    };
+    Some(Callee::dial(live, branch, outgoing, heard))
+}
+
+/// What a callee is told beside its offer: what the caller's INVITE had, unless that is masked, and
+/// the SIDs of the call, unless it has one from where it came from, and of the leg.
+fn headers(live: &Live, leg: &str, is_masked: bool) -> Vec<(String, String)> {
+    let mut headers = match is_masked {
+        true => Vec::new(),
+        false => live.headers.clone(),
+    };
+    let is = |known: &'static str| move |(name, _): &(String, _)| name.eq_ignore_ascii_case(known);
+    headers.retain(|header| !is(LEG_SID)(header));
+    if !headers.iter().any(is(CALL_SID)) {
+        headers.push((CALL_SID.to_owned(), live.sid.clone()));
+    }
+    headers.push((LEG_SID.to_owned(), leg.to_owned()));
+    headers
+}
+
+/// Somebody rings: the caller hears that, if nothing else.
+async fn ringing(live: &Live, ring: &Ring<'_>, has_early: bool) -> Result<(), Over> {
+    live.ring(false).await?;
+    if !ring.has_music && !has_early {
+        live.ringback();
+    }
+    Ok(())
+}
+
+/// Somebody may have early media; whether it has.
+async fn progress(live: &Live, callee: &Callee, sdp: &[u8], ring: &Ring<'_>) -> Result<bool, Over> {
+    let audio = Audio::of(sdp).filter(|_| ring.early != Early::Ringback && !ring.has_music);
+    let Some(audio) = audio else {
+        return Ok(false);
+    };
+    if let Err(error) = live.take_answer(&callee.branch, &audio, true, None) {
+        tracing::warn!(call_id = %live.sid, %error, "no early media");
+        return Ok(false);
+    }
+    live.ring(true).await?;
+    live.end_ringback().await;
+    Ok(true)
+}
+
+impl Talk {
+    /// Whispers, joins the two, and answers the caller; `false`: it cannot be.
+    async fn begin(&mut self, live: &Live, sdp: &[u8], ring: &Ring<'_>) -> Result<bool, Over> {
+        let Some(audio) = Audio::of(sdp) else {
+            return Ok(false);
+        };
+        // From here on what either of them offers is answered.
+        let told = self.callee.told.clone();
+        live.joined(&self.callee.branch, audio, told);
+        let stays = match ring.whisper {
+            Some(whisper) => self.whisper(live, whisper, ring).await?,
+            None => true,
+        };
+        if !stays || !self.join(live, Echo::Off) {
+            live.parted();
+            return Ok(false);
+        }
+        live.hush().await;
+        live.answer().await?;
+        Ok(true)
+    }
+
+    /// Links the two, or each of them with nobody; whether that is done.
+    fn join(&self, live: &Live, echo: Echo) -> bool {
+        let joined = live.join(Some(echo));
+        joined
+            .inspect_err(|cause| tracing::warn!(call_id = %live.sid, cause = cause.0, "not joined"))
+            .is_ok()
+    }
+
+    /// Plays to the callee what the caller does not hear; `false`: it did not stay for it.
+    async fn whisper(
+        &mut self,
+        live: &Live,
+        whisper: &Prompt,
+        ring: &Ring<'_>,
+    ) -> Result<bool, Over> {
+        if !self.join(live, Echo::Blackhole) {
+            return Ok(false);
+        }
+        if !ring.has_music {
+            live.ringback();
+        }
+        let playback = Playback::of(whisper.iter().cloned());
+        let length = live.play_to(&self.callee.branch.leg, &playback).await?;
+        let end = Instant::now() + length;
+        Ok(self.is_there_until(live, end).await)
+    }
+
+    /// Answers what the callee offers until then, or until it is gone: whether it is there.
+    async fn is_there_until(&mut self, live: &Live, end: Instant) -> bool {
+        let branch = &self.callee.branch;
+        loop {
+            let event = tokio::select! {
+                () = sleep_until(end) => return true,
+                event = self.events.recv() => event,
+            };
+            match event {
+                None => return false,
+                // Of those who lost there may be more to hear.
+                Some((ix, _)) if ix != self.ix => {}
+                Some((_, LegEvent::Ended(_))) => return false,
+                Some((_, LegEvent::Offer(offer))) => {
+                    let answer = live.peer_offers(branch, offer.sdp.as_deref());
+                    let _gone = offer.reply.send(answer);
+                }
+                Some((_, LegEvent::Answered(sdp))) => live.peer_answers(branch, &sdp),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The conversation, until the callee hangs up or for so long.
+    pub(super) async fn until_over(mut self, live: &Live, limit: Duration) {
+        self.is_there_until(live, Instant::now() + limit).await;
+        live.parted();
+        // The caller goes on alone, and does not wait for the other's BYE.
+        self.callee.leave(live).await;
+        live.fill();
+        self.callee.hang_up(Cause::HANG_UP);
+    }
+}
