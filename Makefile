@@ -5,9 +5,11 @@ build:
 	scripts/setup.sh build
 	cargo build --release
 
-# A call with real speech through the switch; results in out/demo.
+# A call with real speech through the switch, and four of a softphone to its built-in flow; results
+# in out/demo.
 demo:
 	scripts/demo.sh
+	scripts/demo-phones.sh
 
 test:
 	scripts/setup.sh build interop

@@ -21,6 +21,7 @@ scripts/setup.sh build demo
 cargo build --release --locked
 crosspoint=target/release/crosspoint
 mkdir -p "$out"
+rm -rf "$out/phones"
 rm -f "$out"/*.wav "$out"/*.png "$out"/table.txt "$out"/switch.log
 rm -rf "$out/recordings"
 
@@ -39,7 +40,7 @@ if [ -z "$ng" ]; then
     keys=159#
     ng=127.0.0.1:22230
     "$crosspoint" serve --ng "$ng" --http 127.0.0.1:22231 --interface default/127.0.0.1 \
-        --ports 22300-22399 --workers 1 \
+        --ports 22300-22399 --workers 1 --sip-listen off \
         --recording-dir "$out/recordings" --recording-pattern call >"$out/switch.log" 2>&1 &
     switch=$!
     trap 'kill "$switch" 2>/dev/null || true' EXIT INT TERM

@@ -11,12 +11,12 @@ packages() {
     case "$1" in
         # Opus, and what tells the build where it is.
         build) echo libopus-dev pkg-config ;;
-        # Speech (Allison Smith, CC BY-SA 3.0), and what cuts and draws it.
-        demo) echo sox asterisk-core-sounds-en-wav ;;
+        # Speech (Allison Smith, CC BY-SA 3.0), what cuts and draws it, and a softphone.
+        demo) echo sox asterisk-core-sounds-en-wav baresip-core ;;
         # The peer, and the tools that keep both switches on one CPU.
         bench) echo rtpengine-daemon util-linux ;;
         # A SIP proxy, a SIP load tester, and players of recordings.
-        interop) echo kamailio sip-tester ffmpeg sox opus-tools ;;
+        interop) echo kamailio sip-tester baresip-core ffmpeg sox opus-tools ;;
         # Speech in five languages (CC BY-SA 3.0), narrow and wide band, a compiler for PESQ, and
         # Python to run it.
         quality)
@@ -62,6 +62,7 @@ installed() {
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         libopus-dev) pkg-config --exists opus 2>/dev/null ;;
         rtpengine-daemon) command -v rtpengine >/dev/null ;;
+        baresip-core) command -v baresip >/dev/null ;;
         sip-tester) command -v sipp >/dev/null ;;
         opus-tools) command -v opusinfo >/dev/null ;;
         util-linux) command -v taskset >/dev/null && command -v chrt >/dev/null ;;

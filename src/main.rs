@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use crosspoint::control::config::{Config, Settings};
 use crosspoint::control::serve;
+use crosspoint::flow::folder;
 use crosspoint::plane::limits::refuse_huge_pages;
-use crosspoint::tools::{bench, call, ctl, dtmf, print, recording, replay};
+use crosspoint::tools::{bench, call, calls, ctl, dtmf, print, recording, replay};
 
 /// The control side makes and drops many small things per command; measured by
 /// `crosspoint bench setup`, CPU per call fell with it from 0.6 to 0.4 of rtpengine's.
@@ -38,6 +39,8 @@ enum Command {
     },
     /// Ask or command a running switch
     Ctl(ctl::CtlArgs),
+    /// What became of calls that flows carried: a list, or one with its legs
+    Calls(calls::CallsArgs),
     /// Carry a two-party call through a running switch
     Call(call::CallArgs),
     /// Measure this machine: relay and setup, beside rtpengine where it is installed
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             settings,
         } => start(config, check, *settings),
         Command::Ctl(args) => ctl::run(&args),
+        Command::Calls(args) => calls::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dtmf(args) => dtmf::run(&args),
@@ -84,10 +88,25 @@ fn start(file: Option<PathBuf>, check: bool, settings: Settings) -> anyhow::Resu
         .unwrap_or_default();
     let config: Config = settings.over(file).resolve().map_err(whole)?;
     if check {
+        if let Some(flows) = &config.phones.flows {
+            check_flows(flows, &config.phones.prompts)?;
+        }
         return print("ok\n");
     }
     serve::start_log(&config).map_err(anyhow::Error::msg)?;
     serve::run(&config).map_err(whole)
+}
+
+/// Says what is wrong or odd with flows, a line each.
+fn check_flows(flows: &Path, prompts: &[PathBuf]) -> anyhow::Result<()> {
+    let (lines, is_wrong) = folder::check(flows, prompts);
+    for line in &lines {
+        print(&format!("{line}\n"))?;
+    }
+    if is_wrong {
+        anyhow::bail!("flow-dir: {} cannot be used as they are", flows.display());
+    }
+    Ok(())
 }
 
 /// The settings' and the switch's errors say their causes themselves; printed as a chain they

@@ -276,7 +276,7 @@ fn a_second_sigterm_ends_the_drain() {
     let media = ports.next_range(8);
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let mut child = Command::new(env!("CARGO_BIN_EXE_crosspoint"))
-        .args(["serve", "--drain-timeout", "600"])
+        .args(["serve", "--drain-timeout", "600", "--sip-listen", "off"])
         .args(["--ng", &at(ng).to_string(), "--http", &at(web).to_string()])
         .args(["--ports", &format!("{}-{}", media.0, media.1)])
         .stderr(Stdio::null())

@@ -83,6 +83,7 @@ impl Stage {
             media_port,
             user: "",
             talk: Duration::ZERO,
+            status: 0,
             voices: &[("callee", voice.clone()), ("early", voice)],
         })
     }
@@ -99,6 +100,7 @@ impl Stage {
             media_port,
             user,
             talk,
+            status: 0,
             voices: &[
                 ("caller", voice),
                 ("caller-hold", Script::new(0xCA11).tone(800.0, SHORT)),

@@ -48,8 +48,10 @@ impl Place {
         command
     }
 
-    fn arguments(&self) -> [String; 6] {
+    fn arguments(&self) -> [String; 8] {
         [
+            "--sip-listen".into(),
+            "off".into(),
             "--ng".into(),
             self.ng.to_string(),
             "--http".into(),

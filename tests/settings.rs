@@ -69,6 +69,8 @@ fn the_example_uncommented_is_valid_and_shows_the_defaults() {
     (all.recording_store, all.recording_store_option) = (None, Vec::new());
     (all.recording_key, all.recording_callback) = (None, None);
     all.recording_retention = None;
+    (all.flow_dir, all.status_callback_secret) = (None, None);
+    all.sip_listen.clear();
     let defaults = Settings::default().resolve().unwrap();
     assert_eq!(
         format!("{:?}", all.resolve().unwrap()),

@@ -3,6 +3,7 @@
 //! A flag beats an environment variable beats the file beats the default. `--silence-timeout` is
 //! `silence-timeout` in the file and `CROSSPOINT_SILENCE_TIMEOUT` in the environment.
 
+mod phones;
 mod recording;
 
 use std::net::SocketAddr;
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::TypedValueParser as _;
+pub use phones::PhoneSettings;
 pub use recording::{FSYNC_MAX_S, RecordingSettings};
 use serde::Deserialize;
 
 use super::ng::dtmf_log::{self, DigitLog};
 use crate::plane::interface::{InterfaceSpec, Interfaces, SpecError};
 use crate::plane::ports::PortRange;
+use crate::sip::SipSettings;
 use crate::switch::prompts::PromptsConfig;
 
 /// What a user may set; `None` (or an empty list) leaves the default.
@@ -182,6 +185,31 @@ pub struct Settings {
     /// Delete recordings from the directory after so many days [default: never]
     #[arg(long, env = "CROSSPOINT_RECORDING_RETENTION", value_name = "DAYS")]
     pub recording_retention: Option<u32>,
+    /// Where SIP is listened for, repeatable, or `off` [default: udp and tcp on 127.0.0.1:5060]
+    #[arg(
+        long,
+        env = "CROSSPOINT_SIP_LISTEN",
+        value_name = "TRANSPORT:ADDR:PORT",
+        value_delimiter = ','
+    )]
+    pub sip_listen: Vec<String>,
+    /// Directory of call flows, a TOML file each [default: the built-in demo]
+    #[arg(long, env = "CROSSPOINT_FLOW_DIR", value_name = "DIR")]
+    pub flow_dir: Option<PathBuf>,
+    /// Database that calls are written down in, or `off` [default: calls.sqlite]
+    #[arg(long, env = "CROSSPOINT_CALL_RECORDS", value_name = "FILE")]
+    pub call_records: Option<PathBuf>,
+    /// Secret that status callbacks are signed with [default: none]
+    #[arg(
+        long,
+        env = "CROSSPOINT_STATUS_CALLBACK_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub status_callback_secret: Option<String>,
+    /// The table `[sip]`: phones, trunks, and who may call.
+    #[arg(skip)]
+    pub sip: SipSettings,
     /// Log filter, as `info` or `crosspoint=debug` [default: info]
     #[arg(long, env = "CROSSPOINT_LOG")]
     pub log: Option<String>,
@@ -248,6 +276,8 @@ pub struct Config {
     pub prompts: PromptsConfig,
     /// How calls are recorded.
     pub recording: RecordingSettings,
+    /// What answers the phone.
+    pub phones: PhoneSettings,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -345,6 +375,13 @@ impl Settings {
             recording_key: self.recording_key.or(file.recording_key),
             recording_callback: self.recording_callback.or(file.recording_callback),
             recording_retention: self.recording_retention.or(file.recording_retention),
+            sip_listen: list(self.sip_listen, file.sip_listen),
+            flow_dir: self.flow_dir.or(file.flow_dir),
+            call_records: self.call_records.or(file.call_records),
+            status_callback_secret: said(self.status_callback_secret)
+                .or(file.status_callback_secret),
+            // It has no flags.
+            sip: file.sip,
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -352,8 +389,9 @@ impl Settings {
 
     /// Fills in defaults and checks the rules.
     pub fn resolve(mut self) -> Result<Config, ConfigError> {
-        let prompts = self.prompts()?;
+        let mut prompts = self.prompts()?;
         let recording = self.recording()?;
+        let phones = self.phones(&mut prompts)?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let config = Config {
@@ -387,6 +425,7 @@ impl Settings {
             },
             prompts,
             recording,
+            phones,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
         };
@@ -463,7 +502,7 @@ impl Config {
             return bad("dtmf-log-ng-tcp", why.to_owned());
         }
         self.check_media()?;
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+        if let Err(error) = log_filter(&self.log) {
             return bad("log", format!("'{}': {error}", self.log));
         }
         let doors = [
@@ -548,6 +587,20 @@ fn parse_ports(text: &str) -> Result<(u16, u16), ConfigError> {
         return Err(bad("holds not even one call (four ports)"));
     }
     Ok((min, max))
+}
+
+/// The filter of the log. The SIP stack is never heard: it logs whole messages, in which there are
+/// digests and key presses.
+///
+/// # Errors
+/// The filter's own words, or that it is to hear the stack.
+pub fn log_filter(text: &str) -> Result<tracing_subscriber::EnvFilter, String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(text).map_err(|e| e.to_string())?;
+    if text.contains("rsipstack") {
+        return Err("rsipstack logs whole messages, with passwords' digests and keys".to_owned());
+    }
+    let silence = "rsipstack=off".parse().expect("a directive");
+    Ok(filter.add_directive(silence))
 }
 
 #[cfg(test)]
@@ -665,6 +718,14 @@ mod tests {
             ..Settings::default()
         });
         assert!(error.starts_with("log: 'crosspoint=loud': "), "{error}");
+        let error = refused(Settings {
+            log: Some("info,rsipstack::transport=debug".to_owned()),
+            ..Settings::default()
+        });
+        assert!(
+            error.ends_with("with passwords' digests and keys"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::metrics;
 use super::ng::NgService;
+use crate::sip::UserAgent;
 
 /// Longest body of a request, longest WebSocket message.
 pub const HTTP_BODY_MAX: usize = 256 * 1024;
@@ -68,9 +69,10 @@ struct App {
 pub async fn serve(
     listener: TcpListener,
     service: Arc<NgService>,
+    agent: Option<Arc<UserAgent>>,
     token: Option<String>,
 ) -> io::Result<()> {
-    let registry = Arc::new(metrics::registry(Arc::clone(&service)));
+    let registry = Arc::new(metrics::registry(Arc::clone(&service), agent));
     let app = App {
         service,
         registry,

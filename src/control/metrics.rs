@@ -1,5 +1,7 @@
 //! Prometheus metrics: workers keep plain counters, a scrape sums and names them.
 
+mod phones;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,12 +15,17 @@ use prometheus_client::registry::Registry;
 use super::ng::NgService;
 use crate::engine::DropReason;
 use crate::plane::counters::{Counter, LATENESS_BOUNDS_US, WorkerCounters};
+use crate::sip::UserAgent;
 use crate::switch::Usage;
 
-/// A registry that reads the service, its switch and the workers at each scrape.
-pub fn registry(service: Arc<NgService>) -> Registry {
+/// A registry that reads the service, its switch, the workers and what answers the phone at each
+/// scrape.
+pub fn registry(service: Arc<NgService>, agent: Option<Arc<UserAgent>>) -> Registry {
     let mut registry = Registry::with_prefix("crosspoint");
     registry.register_collector(Box::new(Scrape(service)));
+    if let Some(agent) = agent {
+        registry.register_collector(Box::new(phones::Phones(agent)));
+    }
     registry
 }
 

@@ -9,13 +9,17 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::config::{Config, LogFormat};
+use super::config::{Config, LogFormat, log_filter};
 use super::http;
 use super::ng::{NgService, doors, dtmf_log};
+use super::phones::Phones;
 use crate::engine::{Privacy, Timers};
+use crate::flow::records::StoreError;
+use crate::flow::script::ScriptError;
 use crate::plane::limits::{LimitError, OpenFiles};
 use crate::plane::worker::{CALLS_MAX, WorkerConfig, WorkerHandle};
 use crate::record::recorder::RecordError;
+use crate::sip::{SipError, UserAgent};
 use crate::switch::{
     Recorders, RecordingDefaults, Site, SiteConfig, SiteError, Switch, SwitchConfig, WorkerPort,
 };
@@ -53,9 +57,24 @@ pub enum ServeError {
     /// The directory of recordings cannot be written.
     #[error(transparent)]
     Recorder(#[from] RecordError),
+    /// The signalling layer cannot listen.
+    #[error(transparent)]
+    Sip(#[from] SipError),
+    /// Flows are wrong.
+    #[error("{}", lines(.0))]
+    Flows(Vec<ScriptError>),
+    /// The database of calls cannot be had.
+    #[error(transparent)]
+    Records(#[from] StoreError),
     /// The runtime, a signal handler or the log cannot be set up.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+/// A line for each mistake; the first stands behind the program's name.
+fn lines(errors: &[ScriptError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// Starts logging as the settings say; a bad filter is reported, not ignored.
@@ -63,8 +82,7 @@ pub enum ServeError {
 /// # Errors
 /// The filter's own words.
 pub fn start_log(config: &Config) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .map_err(|e| format!("log: '{}': {e}", config.log))?;
+    let filter = log_filter(&config.log).map_err(|e| format!("log: '{}': {e}", config.log))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
@@ -202,9 +220,12 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
     }
     tokio::spawn(dtmf_log::serve(Arc::clone(&service), config.digit_log));
     tokio::spawn(doors::serve_udp(Arc::clone(&service), udp));
+    let phones = Phones::start(&config.phones, &switch).await?;
+    let agent = phones.as_ref().map(|phones| Arc::clone(phones.agent()));
     let token = config.http_token.clone();
+    let counted = agent.clone();
     tokio::spawn(async move {
-        if let Err(error) = http::serve(web, service, token).await {
+        if let Err(error) = http::serve(web, service, counted, token).await {
             tracing::error!(%error, "http ended");
         }
     });
@@ -221,9 +242,12 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
                     _ = interrupt.recv() => {}
                 }
             };
-            drain(&switch, config.drain_timeout, again).await;
+            drain(&switch, agent.as_deref(), config.drain_timeout, again).await;
         }
         _ = interrupt.recv() => tracing::info!("interrupted"),
+    }
+    if let Some(phones) = phones {
+        phones.close().await;
     }
     switch.shutdown().await;
     close_recordings(&switch).await;
@@ -247,15 +271,25 @@ async fn close_recordings(switch: &Switch) {
 const RECORDINGS_CLOSE: Duration = Duration::from_secs(5);
 
 /// Takes no new calls and waits for the others, at most `timeout` or until asked `again`.
-async fn drain(switch: &Switch, timeout: Duration, again: impl Future<Output = ()>) {
+async fn drain(
+    switch: &Switch,
+    agent: Option<&UserAgent>,
+    timeout: Duration,
+    again: impl Future<Output = ()>,
+) {
     switch.drain();
+    if let Some(agent) = agent {
+        agent.drain();
+    }
     tracing::info!(
         calls = switch.calls(),
         timeout_s = timeout.as_secs(),
         "draining"
     );
     let empty = async {
-        while switch.calls() > 0 {
+        // A call by SIP that only rings may have no media yet.
+        let by_sip = || agent.map_or(0, |agent| agent.load().calls);
+        while switch.calls() + by_sip() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod call;
+pub mod calls;
 mod canvas;
 pub mod ctl;
 pub mod dtmf;

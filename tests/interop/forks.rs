@@ -110,6 +110,7 @@ impl Fork {
             media_port: stage.ports.next_range(sipp::media_ports(1)).0,
             user: "",
             talk: std::time::Duration::ZERO,
+            status: 0,
             voices: &voices,
         })
     }

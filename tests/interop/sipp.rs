@@ -1,6 +1,8 @@
 //! SIPp callers and callees. SIPp sends the media (`play_pcap_audio`); what it would hear arrives
 //! at sockets of ours, bound to the very ports its SDP names.
 
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
 use std::fs::File;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) user: &'a str,
     /// How long a caller talks.
     pub(crate) talk: Duration,
+    /// What a scenario's `@STATUS@` is.
+    pub(crate) status: u16,
     /// Voices by file name, without `.pcap`.
     pub(crate) voices: &'a [(&'a str, Script)],
 }
@@ -62,7 +66,8 @@ impl Sipp {
         let scenario = std::fs::read_to_string(source.join(format!("{}.xml", plan.scenario)))
             .unwrap_or_else(|error| panic!("scenario {}: {error}", plan.scenario))
             .replace("@USER@", plan.user)
-            .replace("@TALK_MS@", &plan.talk.as_millis().to_string());
+            .replace("@TALK_MS@", &plan.talk.as_millis().to_string())
+            .replace("@STATUS@", &plan.status.to_string());
         std::fs::write(directory.join("scenario.xml"), scenario).expect("a scratch file");
         for (name, voice) in plan.voices {
             let path = directory.join(format!("{name}.pcap"));

@@ -84,6 +84,9 @@ impl Switch {
         let log = directory.join("switch.log");
         let mut command = command(ip, ng, http, media);
         let output = File::create(&log).expect("a scratch file");
+        if !peer_is_rtpengine() && !arguments.contains(&"--sip-listen") {
+            command.args(["--sip-listen", "off"]);
+        }
         command.args(arguments);
         // Whatever it drops (a core, were it to crash) goes with the scratch directory.
         command

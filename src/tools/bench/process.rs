@@ -187,6 +187,7 @@ impl Switch {
                     .arg("serve")
                     .args(["--ng", &ng.to_string(), "--http", &http.to_string()])
                     // Environment variables, as other versions may not know the arguments.
+                    .env("CROSSPOINT_SIP_LISTEN", "off")
                     .env("CROSSPOINT_PROMPT_DIR", std::env::temp_dir())
                     .env(
                         "CROSSPOINT_RECORDING_DIR",

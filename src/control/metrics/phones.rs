@@ -1,0 +1,71 @@
+//! What the embedded signalling layer counts.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::{counter, gauge};
+use crate::sip::UserAgent;
+
+/// Reads the user agent at each scrape.
+#[derive(Debug)]
+pub(super) struct Phones(pub(super) Arc<UserAgent>);
+
+impl Collector for Phones {
+    fn encode(&self, mut e: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let (load, c) = (self.0.load(), self.0.counters());
+        let now = [
+            ("sip_calls", "Calls that came in by SIP", load.calls),
+            ("sip_dialogs", "SIP dialogs", load.dialogs),
+            ("sip_transactions", "SIP transactions", load.transactions),
+        ];
+        for (name, help, count) in now {
+            gauge(&mut e, name, help, count as u64)?;
+        }
+        let counts = [
+            ("sip_let_in", "SIP calls that were let in", c.let_in),
+            ("sip_dialled", "INVITEs sent", c.dialled),
+            (
+                "sip_answered",
+                "SIP calls answered, of either direction",
+                c.answered,
+            ),
+            (
+                "sip_refused_busy",
+                "SIP calls refused with 503",
+                c.refused_busy,
+            ),
+            (
+                "sip_refused_unknown",
+                "SIP requests of nobody known",
+                c.refused_unknown,
+            ),
+            ("sip_digests_wrong", "Wrong digests", c.digests_wrong),
+            (
+                "sip_locked_out",
+                "Requests of locked-out addresses",
+                c.locked_out,
+            ),
+            (
+                "sip_malformed",
+                "SIP messages malformed or too long",
+                c.malformed,
+            ),
+            (
+                "sip_events_lost",
+                "SIP legs ended as nobody heeded them",
+                c.events_lost,
+            ),
+            (
+                "sip_floods",
+                "SIP requests and connections beyond the limits",
+                c.floods,
+            ),
+        ];
+        for (name, help, count) in counts {
+            counter(&mut e, name, help, count)?;
+        }
+        Ok(())
+    }
+}
