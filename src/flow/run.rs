@@ -155,6 +155,7 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
             guard.ending = ending;
             return;
         }
+        () = live.loses_media() => Cause::TIMEOUT,
         _stopped = stop.wait_for(|stop| *stop) => Cause::HANG_UP,
         cause = run_flow(&live) => cause,
     };
@@ -163,6 +164,9 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
     let goodbye = watch_caller(&live, &mut events);
     if let Ok(ending) = tokio::time::timeout(GOODBYE_MAX, goodbye).await {
         guard.ending = ending;
+    }
+    if cause == Cause::TIMEOUT {
+        guard.ending.by = EndedBy::Nobody;
     }
 }
 

@@ -283,6 +283,11 @@ impl Switch {
         self.registry.ids(limit)
     }
 
+    /// Whether there is such a call.
+    pub fn has_call(&self, call_id: &str) -> bool {
+        self.registry.find(call_id).is_some()
+    }
+
     /// Calls at the moment.
     pub fn calls(&self) -> usize {
         self.registry.len()

@@ -65,3 +65,17 @@ async fn nobody_is_there_where_no_flow_leads() {
     assert!(house.book.all().is_empty());
     house.leave_empty().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_media_the_switch_has_ended_is_hung_up() {
+    let house = House::with([greeting(700.0, 60_000, END)]).await;
+    let caller = Caller::talks(&house, "1000", 500.0).await;
+    caller.voice.hears(700.0).await;
+    let ids = house.switch.list(2);
+    // As its timers do, with which a test would take a minute.
+    let gone = house.switch.delete(&ids[0], None, None, None).await;
+    gone.expect("it was there");
+    caller.is_hung_up().await;
+    assert_eq!(house.book.call().await.0, Cause::TIMEOUT.0);
+    house.leave_empty().await;
+}

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::super::Over;
 use super::super::sdp::{Audio, OF_NOBODY, offer_all, reject_rest};
@@ -13,6 +14,9 @@ use crate::switch::{CodecPolicy, Echo, Mux, Negotiation, Options, SwitchError};
 
 /// Codecs that called parties are offered besides the caller's own.
 const TRANSCODED: [&str; 4] = ["PCMA", "PCMU", "G722", "opus"];
+
+/// How often it is looked whether the switch still has a call's media.
+const MEDIA_LOOK: Duration = Duration::from_secs(1);
 
 /// Somebody who is called, as the switch knows it.
 #[derive(Clone, Debug)]
@@ -60,6 +64,17 @@ impl Live {
         }
         let offer = self.offer.as_deref().unwrap_or(OF_NOBODY.as_bytes());
         self.publish(offer).map_err(Over)
+    }
+
+    /// Waits until the switch has ended the call by a timer of its own, or on another's command.
+    pub(in crate::flow::run) async fn loses_media(&self) {
+        loop {
+            tokio::time::sleep(MEDIA_LOOK).await;
+            if !self.state().told.is_empty() && !self.switch().has_call(&self.sid) {
+                tracing::info!(call_id = %self.sid, "its media is gone: it is hung up");
+                return;
+            }
+        }
     }
 
     /// Sees to it that others can be called on behalf of the caller. Who came without an offer is
