@@ -14,6 +14,8 @@ mod applets;
 mod connect;
 #[path = "flow_calls/demo.rs"]
 mod demo;
+#[path = "flow_calls/first_words.rs"]
+mod first_words;
 mod flow_support;
 #[path = "flow_calls/holds.rs"]
 mod holds;

@@ -39,6 +39,8 @@ struct Shared {
     is_over: bool,
     /// Codes of keys to press.
     keys: VecDeque<u8>,
+    /// Tones of what it says first, packet by packet.
+    opening: VecDeque<f32>,
     heard: Vec<(Instant, Packet)>,
     /// Where it came from.
     sources: Vec<SocketAddr>,
@@ -101,6 +103,11 @@ impl Voice {
     /// From now on it speaks to whom this SDP is of.
     pub(crate) fn speaks_to(&self, sdp: &str) {
         self.shared().to = Some(crate::support::party::target(sdp));
+    }
+
+    /// It begins to speak with these tones, of one packet each.
+    pub(crate) fn opens_with(&self, tones: impl IntoIterator<Item = f32>) {
+        self.shared().opening = tones.into_iter().collect();
     }
 
     /// It says nothing, or speaks again.
@@ -178,6 +185,13 @@ impl Voice {
         (with.count(), all)
     }
 
+    /// Packets since there that are this tone.
+    pub(crate) fn packets_of(&self, mark: usize, hz: f32) -> usize {
+        let heard = self.since(mark).into_iter().filter(|(_, p)| p.pt == 0);
+        let shares = heard.map(|(_, packet)| audio::goertzel(&packet.payload, hz));
+        shares.filter(|share| *share > CLEAR).count()
+    }
+
     /// Whether no packet came for so long.
     pub(crate) fn is_silent_for(&self, span: Duration) -> bool {
         let last = self.shared().heard.last().map(|(at, _)| *at);
@@ -241,11 +255,11 @@ pub(crate) fn is_silence(sound: &[u8]) -> bool {
 
 fn live(mut party: Party, is_alaw: bool, shared: &Mutex<Shared>) {
     party.rtp.set_nonblocking(false).expect("a socket");
-    let start = Instant::now();
+    let (start, own_hz) = (Instant::now(), party.hz);
     let mut key: Option<(u8, u32, u16)> = None;
     for tick in 1.. {
         listen(&party, is_alaw, start + PTIME * tick, shared);
-        let (to, is_mute) = {
+        let (to, is_mute, hz) = {
             let mut shared = shared.lock().expect("a voice");
             if shared.is_over {
                 return;
@@ -254,9 +268,16 @@ fn live(mut party: Party, is_alaw: bool, shared: &Mutex<Shared>) {
                 let code = shared.keys.pop_front();
                 key = code.map(|code| (code, party.timestamp, 0));
             }
-            (shared.to, shared.is_mute)
+            let speaks = shared.to.is_some() && !shared.is_mute && key.is_none();
+            let opening = shared.opening.front().copied().filter(|_| speaks);
+            if opening.is_some() {
+                shared.opening.pop_front();
+            }
+            let hz = opening.unwrap_or(own_hz);
+            (shared.to, shared.is_mute, hz)
         };
         let Some(to) = to else { continue };
+        party.hz = hz;
         match &mut key {
             Some(press) => {
                 if say_key(&mut party, to, press) {

@@ -49,7 +49,8 @@ pub fn share_of_tone(bytes: &[u8], hz: f32) -> f32 {
     }
 }
 
-fn goertzel(window: &[u8], hz: f32) -> f32 {
+/// The same of a single window of any length.
+pub fn goertzel(window: &[u8], hz: f32) -> f32 {
     let coefficient = 2.0 * (TAU * hz / RATE_HZ).cos();
     let (mut one, mut two, mut energy) = (0.0f32, 0.0f32, 0.0f32);
     for &byte in window {
