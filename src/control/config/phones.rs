@@ -26,7 +26,7 @@ pub struct PhoneSettings {
     pub prompts: Vec<PathBuf>,
     /// The database of calls; `None`: they are told to the log alone.
     pub records: Option<PathBuf>,
-    /// Somebody named it: it has to be had when the switch starts.
+    /// It is not the usual one: it has to be had when the switch starts.
     pub records_asked: bool,
     /// What status callbacks are signed with.
     pub secret: Option<Secret>,
@@ -61,15 +61,15 @@ impl Settings {
         })?;
         let others = prompts.directories.clone();
         prompts.directories.extend(flows.clone());
-        let records_asked = self.call_records.is_some();
+        let usual = Path::new(RECORDS);
         let records = self.call_records.take();
-        let records = records.unwrap_or_else(|| RECORDS.into());
+        let records = records.unwrap_or_else(|| usual.to_owned());
         Ok(PhoneSettings {
             sip: (!is_off).then_some(checked),
             asked,
             flows,
             prompts: others,
-            records_asked,
+            records_asked: records != usual,
             records: (records != Path::new(OFF)).then_some(records),
             secret: said(self.status_callback_secret.take()).map(Secret::new),
         })
