@@ -1,6 +1,7 @@
 //! Where masking begins in the middle of a loud sound.
 
 use std::f32::consts::TAU;
+use std::ops::Range;
 
 use crosspoint::audio::g711;
 use crosspoint::engine::*;
@@ -21,6 +22,15 @@ fn hum(at: usize) -> f32 {
     12_000.0 * (TAU * at as f32 / 32.0).cos()
 }
 
+/// As the hum, with a pause that fades in and out.
+fn with_a_pause(at: usize) -> f32 {
+    let (from, to) = (160 * 20, 160 * 45);
+    let away = from.max(at) - from;
+    let back = to.max(at) - to;
+    let loud = 1.0 - (away as f32 / 800.0).min(1.0) + (back as f32 / 800.0).min(1.0);
+    loud * hum(at)
+}
+
 /// The key 5.
 fn key(at: usize) -> f32 {
     let turns = TAU * at as f32 / 8_000.0;
@@ -36,14 +46,30 @@ fn say(
     then: fn(usize) -> f32,
     lost: &[usize],
 ) {
+    let until = if again { 30 } else { 10 };
+    let spans = [10..until, BEFORE..usize::MAX];
+    say_masked(world, pt, mode, &spans, [hum, then], lost);
+}
+
+/// As [`say`], masked in these packets.
+fn say_masked(
+    world: &mut World,
+    pt: u8,
+    mode: &MaskMode,
+    spans: &[Range<usize>],
+    [before, then]: [fn(usize) -> f32; 2],
+    lost: &[usize],
+) {
     for n in 0..BEFORE + 40 {
-        if n == BEFORE || again && n == 10 {
-            world.apply(masked(mode.clone()));
+        for span in spans.iter().filter(|span| !span.is_empty()) {
+            if n == span.end {
+                world.apply(Change::Mask(A, None));
+            }
+            if n == span.start {
+                world.apply(masked(mode.clone()));
+            }
         }
-        if again && n == 30 {
-            world.apply(Change::Mask(A, None));
-        }
-        let said = if n < BEFORE { hum } else { then };
+        let said = if n < BEFORE { before } else { then };
         let pcm: [i16; 160] = std::array::from_fn(|at| said(160 * n + at) as i16);
         let mut payload = [0; 160];
         match pt {
@@ -111,6 +137,32 @@ fn masking_begins_in_a_loud_sound_without_a_step() {
                     assert!(step(&pcm).0 <= most(), "{what}: {:?}", step(&pcm));
                     let loud = pcm.iter().filter(|sample| sample.abs() > 9_000).count();
                     assert!(loud > pcm.len() / 3, "{what}: {loud} of {}", pcm.len());
+                }
+            }
+        }
+    }
+}
+
+/// Masking ends and begins anew before its look-back was caught up with, as it is, or after.
+#[test]
+fn masking_that_comes_and_goes_makes_no_step() {
+    for pt in [0, 8] {
+        for pause in 0..30 {
+            let again = 30 + pause..90;
+            for (ix, (mut world, hearers)) in worlds(pt).into_iter().enumerate() {
+                let spans = [10..30, again.clone()];
+                say_masked(
+                    &mut world,
+                    pt,
+                    &MaskMode::Absorb,
+                    &spans,
+                    [with_a_pause; 2],
+                    &[],
+                );
+                for hearer in hearers {
+                    let (pcm, _) = received(&world, *hearer, pt);
+                    let what = format!("{pause} {ix} law {pt} {hearer:?}");
+                    assert!(step(&pcm).0 <= most(), "{what}: {:?}", step(&pcm));
                 }
             }
         }

@@ -99,14 +99,15 @@ impl Ear {
         if heard && let Some(bounds) = self.begins_at_once.take() {
             self.take_time(&bounds);
         }
-        let Some(veil) = &mut self.veil else {
-            self.last = pcm.last().copied().filter(|_| heard).or(Some(0));
-            return heard;
-        };
-        if matches!(pulled, Pulled::Concealed | Pulled::Idle) {
-            veil.make_up(pcm.len());
-        }
-        veil.pass(pcm, heard)
+        let said = self.veil.as_mut().map_or(heard, |veil| {
+            if matches!(pulled, Pulled::Concealed | Pulled::Idle) {
+                veil.make_up(pcm.len());
+            }
+            veil.pass(pcm, heard)
+        });
+        // Masking may follow masking at once: it goes on from what was heard, not from what came.
+        self.last = pcm.last().copied().filter(|_| said).or(Some(0));
+        said
     }
 
     /// After a frame: what has become of keys in it that are pressed anew.
