@@ -1,6 +1,7 @@
-//! HTTP and WebSocket: ng with and without a cookie, `/metrics`, `/healthz`, recordings and the
-//! CLI.
+//! HTTP and WebSocket: ng with and without a cookie, `/metrics`, `/healthz`, calls, recordings and
+//! the CLI.
 
+mod calls;
 mod recordings;
 
 use std::io;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::metrics;
 use super::ng::NgService;
+use crate::flow::board::Board;
 use crate::sip::UserAgent;
 
 /// Longest body of a request, longest WebSocket message.
@@ -56,10 +58,20 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 struct App {
     service: Arc<NgService>,
     registry: Arc<Registry>,
+    board: Option<Arc<Board>>,
     token: Option<Arc<str>>,
     websockets: Arc<Semaphore>,
     /// Those who read recordings.
     readers: Arc<Semaphore>,
+}
+
+/// What answers the phone, as it is seen over HTTP.
+#[derive(Clone, Debug)]
+pub struct Phones {
+    /// What it counts.
+    pub agent: Arc<UserAgent>,
+    /// The calls that it carries.
+    pub board: Arc<Board>,
 }
 
 /// Serves for ever; every path but `/healthz` and `/ping` needs the token when there is one.
@@ -69,13 +81,15 @@ struct App {
 pub async fn serve(
     listener: TcpListener,
     service: Arc<NgService>,
-    agent: Option<Arc<UserAgent>>,
+    phones: Option<Phones>,
     token: Option<String>,
 ) -> io::Result<()> {
-    let registry = Arc::new(metrics::registry(Arc::clone(&service), agent));
+    let board = phones.as_ref().map(|phones| Arc::clone(&phones.board));
+    let registry = Arc::new(metrics::registry(Arc::clone(&service), phones));
     let app = App {
         service,
         registry,
+        board,
         token: token.map(Into::into),
         websockets: Arc::new(Semaphore::new(WEBSOCKETS_MAX)),
         readers: Arc::new(Semaphore::new(recordings::READERS_MAX)),
@@ -206,9 +220,9 @@ fn router(app: App) -> Router {
         .route("/metrics", get(scrape))
         .route("/cli", post(cli))
         .route("/cli/{*words}", get(cli_words))
-        .route("/calls/{id}/why", get(why))
         .route("/", get(websocket))
         .route("/ws", get(websocket))
+        .merge(calls::routes())
         .merge(recordings::routes())
         .layer(middleware::from_fn_with_state(app.clone(), authorize));
     Router::new()
@@ -351,10 +365,6 @@ async fn cli_words(State(app): State<App>, Path(words): Path<String>) -> Respons
 fn only_reads(line: &str) -> bool {
     let verb = line.trim().split(' ').next().unwrap_or_default();
     ["list", "query", "why", "stats", "statistics"].contains(&verb)
-}
-
-async fn why(State(app): State<App>, Path(id): Path<String>) -> String {
-    app.service.cli(&format!("why {id}")).await
 }
 
 async fn websocket(

@@ -12,19 +12,19 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::http::Phones;
 use super::ng::NgService;
 use crate::engine::DropReason;
 use crate::plane::counters::{Counter, LATENESS_BOUNDS_US, WorkerCounters};
-use crate::sip::UserAgent;
 use crate::switch::Usage;
 
 /// A registry that reads the service, its switch, the workers and what answers the phone at each
 /// scrape.
-pub fn registry(service: Arc<NgService>, agent: Option<Arc<UserAgent>>) -> Registry {
+pub fn registry(service: Arc<NgService>, phones: Option<Phones>) -> Registry {
     let mut registry = Registry::with_prefix("crosspoint");
     registry.register_collector(Box::new(Scrape(service)));
-    if let Some(agent) = agent {
-        registry.register_collector(Box::new(phones::Phones(agent)));
+    if let Some(phones) = phones {
+        registry.register_collector(Box::new(phones::Phone(phones)));
     }
     registry
 }

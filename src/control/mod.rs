@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod http;
+pub mod live;
 pub mod metrics;
 pub mod ng;
 mod phones;

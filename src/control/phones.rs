@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::config::PhoneSettings;
 use super::serve::ServeError;
+use crate::flow::board::Board;
 use crate::flow::demo;
 use crate::flow::folder::FlowFolder;
 use crate::flow::records::{Options, Store};
@@ -26,6 +27,7 @@ const WRITE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Phones {
     agent: Arc<UserAgent>,
+    board: Arc<Board>,
     runner: Runner,
     records: Option<Arc<Store>>,
 }
@@ -57,6 +59,8 @@ impl Phones {
             Some(store) => Arc::clone(store) as _,
             None => Arc::new(Log),
         };
+        let board = Arc::new(Board::before(ledger));
+        let ledger: Arc<dyn Ledger> = Arc::clone(&board) as _;
         let runner = match flows {
             Some(folder) => {
                 tokio::spawn(folder.clone().watch());
@@ -72,6 +76,7 @@ impl Phones {
         tracing::info!(sip = %listens.join(","), "phones");
         Ok(Some(Self {
             agent,
+            board,
             runner,
             records,
         }))
@@ -79,6 +84,11 @@ impl Phones {
 
     pub(super) fn agent(&self) -> &Arc<UserAgent> {
         &self.agent
+    }
+
+    /// The calls that live.
+    pub(super) fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Hangs up all calls, and writes down what became of them.

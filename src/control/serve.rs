@@ -223,9 +223,12 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
     let phones = Phones::start(&config.phones, &switch).await?;
     let agent = phones.as_ref().map(|phones| Arc::clone(phones.agent()));
     let token = config.http_token.clone();
-    let counted = agent.clone();
+    let seen = phones.as_ref().map(|phones| http::Phones {
+        agent: Arc::clone(phones.agent()),
+        board: Arc::clone(phones.board()),
+    });
     tokio::spawn(async move {
-        if let Err(error) = http::serve(web, service, counted, token).await {
+        if let Err(error) = http::serve(web, service, seen, token).await {
             tracing::error!(%error, "http ended");
         }
     });

@@ -11,7 +11,7 @@ mod connect;
 mod http;
 pub mod ledger;
 mod live;
-mod quality;
+pub(crate) mod quality;
 mod queue;
 mod sdp;
 mod target;
@@ -29,7 +29,8 @@ use crate::engine::EarlyMedia;
 use crate::sip::{Cause, EndedBy, Ending, Incoming, LegEvent, LegEvents, UserAgent};
 use crate::switch::{Participants, Switch};
 use ledger::{CallStarted, Ledger, LegStarted};
-use live::{CALLER, Live};
+pub(crate) use live::CALLER;
+use live::Live;
 pub use target::LOCAL_HOPS_MAX;
 use waiting::Queues;
 
@@ -228,6 +229,7 @@ async fn run_flow(live: &Arc<Live>) -> Cause {
             return Cause::HANG_UP;
         };
         tracing::debug!(call_id = %live.sid, applet = %applet.name, "applet");
+        live.desk.ledger.applet_begun(&live.sid, &applet.name);
         match take_step(live, &applet.name, &applet.step).await {
             Ok(next) => at = next,
             Err(Over(cause)) => return cause,

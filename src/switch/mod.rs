@@ -61,7 +61,7 @@ pub use request::{
     SubscribedMedia, SubscribedParty, TAG_MAX, Track,
 };
 pub use site::{Site, SiteConfig, SiteError, Usage};
-pub use snapshot::Snapshot;
+pub use snapshot::{Sketch, Snapshot};
 
 use crate::engine::{CallKey, Change, EndReason, Privacy, Timers};
 use crate::plane::counters::WorkerCounters;
@@ -281,6 +281,15 @@ impl Switch {
     /// Call ids, at most `limit`, in no particular order.
     pub fn list(&self, limit: usize) -> Vec<Box<str>> {
         self.registry.ids(limit)
+    }
+
+    /// What is to be seen of calls without asking their workers: of those that are wanted by their
+    /// ids, at most `limit`, in no particular order; O(calls).
+    pub fn sketches(&self, limit: usize, wanted: impl Fn(&str) -> bool) -> Vec<Sketch> {
+        let calls = self.registry.some(limit, wanted);
+        let sketch =
+            |(id, call): (_, registry::SharedCall)| Sketch::of(id, &registry::locked(&call));
+        calls.into_iter().filter_map(sketch).collect()
     }
 
     /// Whether there is such a call.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::mapref::multiple::RefMulti;
 use tokio::sync::{Notify, oneshot};
 
 use super::SwitchError;
@@ -241,6 +242,17 @@ impl Registry {
             .collect()
     }
 
+    /// The calls that are wanted by their ids, at most `limit`.
+    pub(super) fn some(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<(Box<str>, SharedCall)> {
+        let wanted = self.calls.iter().filter(|e| wanted(e.key()));
+        let one = |e: RefMulti<'_, Box<str>, SharedCall>| (e.key().clone(), Arc::clone(e.value()));
+        wanted.take(limit).map(one).collect()
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<SharedCall> {
         self.calls.get(id).map(|e| Arc::clone(e.value()))
     }
@@ -411,7 +423,7 @@ pub(super) async fn reply_in_time<T>(reply: oneshot::Receiver<T>) -> Result<T, S
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of these locks panics")
 }
 

@@ -40,6 +40,45 @@ pub struct Snapshot {
     pub taken: (SystemTime, Instant),
 }
 
+/// What is to be seen of a call without asking its worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sketch {
+    /// The call's id.
+    pub call_id: Box<str>,
+    /// When it was created.
+    pub created_at: Instant,
+    /// Its parties, but for those that were closed.
+    pub parties: usize,
+    /// The SDP of two of them is known, or one came alone.
+    pub answered: bool,
+}
+
+impl Sketch {
+    /// `None`: it is over, or `id` is another name of it.
+    pub(super) fn of(id: Box<str>, call: &CallState) -> Option<Self> {
+        if call.dead || call.aliases.iter().any(|alias| alias.id == id) {
+            return None;
+        }
+        let parties = &call.dialogue.parties;
+        Some(Self::new(id, call.created_at, parties))
+    }
+
+    fn new(call_id: Box<str>, created_at: Instant, all: &[Party]) -> Self {
+        let (mut parties, mut known, mut alone) = (0, 0, false);
+        for party in all.iter().filter(|party| !party.closed) {
+            parties += 1;
+            known += usize::from(party.has_sdp);
+            alone |= party.published;
+        }
+        Self {
+            call_id,
+            created_at,
+            parties,
+            answered: known >= 2 || alone,
+        }
+    }
+}
+
 impl Snapshot {
     /// Wall time of a monotonic one.
     pub fn wall(&self, at: Instant) -> SystemTime {
@@ -75,6 +114,11 @@ impl Snapshot {
     pub(super) fn with(mut self, report: CallReport) -> Self {
         self.report = report;
         self
+    }
+
+    /// The call without what its worker knows.
+    pub fn sketch(&self) -> Sketch {
+        Sketch::new(self.call_id.clone(), self.created_at, &self.parties)
     }
 
     /// The worker's view of one line of a party.

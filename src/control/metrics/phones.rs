@@ -1,20 +1,20 @@
 //! What the embedded signalling layer counts.
 
-use std::sync::Arc;
-
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{counter, gauge};
-use crate::sip::UserAgent;
+use super::{counter, family, gauge};
+use crate::control::http::Phones;
+use crate::flow::board::ENDINGS;
 
-/// Reads the user agent at each scrape.
+/// Reads what answers the phone at each scrape.
 #[derive(Debug)]
-pub(super) struct Phones(pub(super) Arc<UserAgent>);
+pub(super) struct Phone(pub(super) Phones);
 
-impl Collector for Phones {
+impl Collector for Phone {
     fn encode(&self, mut e: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let (load, c) = (self.0.load(), self.0.counters());
+        let (agent, board) = (&self.0.agent, &self.0.board);
+        let (load, c) = (agent.load(), agent.counters());
         let now = [
             ("sip_calls", "Calls that came in by SIP", load.calls),
             ("sip_dialogs", "SIP dialogs", load.dialogs),
@@ -66,6 +66,13 @@ impl Collector for Phones {
         for (name, help, count) in counts {
             counter(&mut e, name, help, count)?;
         }
-        Ok(())
+        let help = "Calls of flows at the moment";
+        gauge(&mut e, "flow_calls", help, board.len() as u64)?;
+        let help = "Calls that came in to a flow";
+        counter(&mut e, "flow_calls_started", help, board.started())?;
+        let labels = ENDINGS.map(|ending| ending.label());
+        let ended: Vec<_> = labels.into_iter().zip(board.ended()).collect();
+        let help = "Calls of flows that are over, by status";
+        family(&mut e, "flow_calls_ended", help, "status", &ended)
     }
 }

@@ -69,6 +69,8 @@ pub trait Ledger: Send + Sync + 'static {
     fn call_started(&self, call: &CallStarted<'_>);
     /// A leg: that of the caller, or of somebody who is called.
     fn leg_started(&self, leg: &LegStarted<'_>);
+    /// A call's flow has come to this applet.
+    fn applet_begun(&self, _call: &str, _applet: &str) {}
     /// A leg rings.
     fn ringing(&self, call: &str, leg: &str);
     /// A leg was answered.

@@ -19,7 +19,7 @@ pub(super) use media::Branch;
 use media::Peer;
 
 /// The caller's tag on the switch.
-pub(super) const CALLER: &str = "caller";
+pub(crate) const CALLER: &str = "caller";
 /// How long it may take until the media of a call that has ended is gone.
 const DELETE_MAX: Duration = Duration::from_secs(5);
 /// How long a caller that was answered with our offer may take to send its answer.

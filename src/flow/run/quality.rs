@@ -22,7 +22,7 @@ pub(super) fn of_all(call: &Snapshot) -> HashMap<String, Quality> {
 }
 
 /// Over all sources that it sent under; the jitter is that of the last one.
-pub(super) fn of(report: &StreamReport) -> Quality {
+pub(crate) fn of(report: &StreamReport) -> Quality {
     let sum = |count: fn(&crate::engine::SourceReport) -> u64| {
         let counts = report.sources.iter().map(count);
         counts.fold(0_u64, u64::saturating_add)
