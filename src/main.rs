@@ -10,7 +10,7 @@ use crosspoint::control::config::{Config, Settings};
 use crosspoint::control::serve;
 use crosspoint::flow::folder;
 use crosspoint::plane::limits::refuse_huge_pages;
-use crosspoint::tools::{bench, call, calls, ctl, dtmf, print, recording, replay};
+use crosspoint::tools::{bench, call, calls, ctl, dtmf, print, recording, replay, top};
 
 /// The control side makes and drops many small things per command; measured by
 /// `crosspoint bench setup`, CPU per call fell with it from 0.6 to 0.4 of rtpengine's.
@@ -41,6 +41,8 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// What became of calls that flows carried: a list, or one with its legs
     Calls(calls::CallsArgs),
+    /// The calls that live, shown as they change
+    Top(top::TopArgs),
     /// Carry a two-party call through a running switch
     Call(call::CallArgs),
     /// Measure this machine: relay and setup, beside rtpengine where it is installed
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         } => start(config, check, *settings),
         Command::Ctl(args) => ctl::run(&args),
         Command::Calls(args) => calls::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dtmf(args) => dtmf::run(&args),

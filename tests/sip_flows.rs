@@ -8,6 +8,8 @@ mod applets;
 mod baresip;
 #[path = "sip_flows/connects.rs"]
 mod connects;
+#[path = "sip_flows/live.rs"]
+mod live;
 #[path = "sip_flows/signals.rs"]
 mod signals;
 #[path = "interop/sipp.rs"]

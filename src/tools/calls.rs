@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::print;
+use super::text::clean;
 use crate::flow::records::read::{CallRecord, Filter, LegRecord, Moment, Reader};
 
 /// What comes after the options in the help.
@@ -71,7 +72,7 @@ pub fn run(args: &CallsArgs) -> Result<()> {
     match &args.sid {
         Some(sid) => {
             let Some((call, legs)) = reader.call(sid)? else {
-                bail!("no call has the SID {}", show::clean(sid));
+                bail!("no call has the SID {}", clean(sid));
             };
             let whole = Whole {
                 call: &call,

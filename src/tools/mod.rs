@@ -10,11 +10,14 @@ pub mod call;
 pub mod calls;
 mod canvas;
 pub mod ctl;
+mod door;
 pub mod dtmf;
 pub mod ng_client;
 pub mod recording;
 pub mod replay;
 mod sdp;
+mod text;
+pub mod top;
 mod wav;
 
 use std::io::{self, Write};

@@ -3,36 +3,16 @@
 use std::fmt::Write as _;
 
 use crate::flow::records::read::{CallRecord, LegRecord, Moment};
+use crate::tools::text::{self, cut};
 
 /// Columns of numbers.
 const NUMBER: usize = 13;
 /// Columns of a SID.
 const SID: usize = 32;
 
-/// What others said, without what a terminal would take as a command.
-pub(super) fn clean(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(shown).collect()
-}
-
-/// At most so many characters.
-fn cut(text: &str, columns: usize) -> String {
-    let text = clean(text);
-    if text.chars().count() <= columns {
-        return text;
-    }
-    let kept: String = text.chars().take(columns - 1).collect();
-    kept + "…"
-}
-
 /// `1:02:03`, or `2:03`.
 fn length(ms: i64) -> String {
-    let s = ms / 1_000;
-    let (hours, minutes, s) = (s / 3_600, s / 60 % 60, s % 60);
-    match hours {
-        0 => format!("{minutes}:{s:02}"),
-        _ => format!("{hours}:{minutes:02}:{s:02}"),
-    }
+    text::length(u64::try_from(ms / 1_000).unwrap_or(0))
 }
 
 /// Without the year.

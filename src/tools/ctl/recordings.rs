@@ -2,17 +2,15 @@
 
 use std::fs::OpenOptions;
 use std::io::{Write as _, copy};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use ureq::Agent;
-use ureq::http::Response;
 
 use crate::record::vault::pattern::check;
 use crate::record::vault::shelf::{LIST_MAX, Listing, Shelved};
+use crate::tools::door::{Door, HttpArgs};
 use crate::tools::print;
 
 /// How long the switch may take to begin its answer.
@@ -24,22 +22,8 @@ const LISTING_MAX: u64 = 16 << 20;
 /// Where the switch is, and what to do.
 #[derive(Debug, Args)]
 pub(super) struct RecordingsArgs {
-    /// The switch's HTTP address
-    #[arg(
-        long,
-        env = "CROSSPOINT_HTTP",
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDR:PORT"
-    )]
-    http: SocketAddr,
-    /// Its token, if it has one
-    #[arg(
-        long,
-        env = "CROSSPOINT_HTTP_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    http_token: Option<String>,
+    #[command(flatten)]
+    http: HttpArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -75,57 +59,32 @@ enum Verb {
 
 /// Asks, and prints or writes the answer.
 pub(super) fn run(args: &RecordingsArgs) -> Result<()> {
-    let door = Door::new(args);
+    let shelf = Shelf(Door::new(&args.http, PATIENCE));
     match &args.verb {
-        Verb::List { prefix, limit } => door.list(prefix, *limit),
+        Verb::List { prefix, limit } => shelf.list(prefix, *limit),
         Verb::Fetch {
             path,
             output,
             sidecar,
-        } => door.fetch(path, output.clone(), *sidecar),
-        Verb::Delete { path } => door.delete(path),
+        } => shelf.fetch(path, output.clone(), *sidecar),
+        Verb::Delete { path } => shelf.delete(path),
     }
 }
 
-struct Door {
-    agent: Agent,
-    url: String,
-    token: Option<String>,
-}
+struct Shelf(Door);
 
-impl Door {
-    fn new(args: &RecordingsArgs) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .build();
-        let token = args.http_token.clone();
-        Self {
-            agent: config.into(),
-            url: format!("http://{}/recordings", args.http),
-            token: token.filter(|token| !token.trim().is_empty()),
-        }
-    }
-
+impl Shelf {
     fn list(&self, prefix: &str, limit: usize) -> Result<()> {
         let mut left = limit;
         let mut after: Option<String> = None;
         while left > 0 {
             let asked = left.min(LIST_MAX);
-            let mut request = self.agent.get(&self.url).query("prefix", prefix);
+            let mut request = self.0.get("/recordings").query("prefix", prefix);
             request = request.query("limit", asked.to_string());
             if let Some(after) = &after {
                 request = request.query("after", after);
             }
-            let mut answer = self.answered(self.told(request).call())?;
-            let text = answer
-                .body_mut()
-                .with_config()
-                .limit(LISTING_MAX)
-                .read_to_vec()?;
-            let listing: Listing = serde_json::from_slice(&text).context("no list")?;
+            let listing: Listing = self.0.ask_json(request, LISTING_MAX)?;
             let lines: String = listing.recordings.iter().map(line).collect();
             print(&lines)?;
             left -= listing.recordings.len().min(left);
@@ -140,12 +99,12 @@ impl Door {
 
     fn fetch(&self, path: &str, output: Option<PathBuf>, sidecar: bool) -> Result<()> {
         check(path)?;
-        let request = self.agent.get(format!("{}/{path}", self.url));
+        let request = self.0.get(&format!("/recordings/{path}"));
         let request = match sidecar {
             true => request.query("sidecar", "1"),
             false => request,
         };
-        let mut answer = self.answered(self.told(request).call())?;
+        let mut answer = self.0.ask(request)?;
         let name = path.rsplit('/').next().unwrap_or(path);
         let ending = if sidecar { ".json" } else { "" };
         let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}{ending}")));
@@ -162,32 +121,8 @@ impl Door {
 
     fn delete(&self, path: &str) -> Result<()> {
         check(path)?;
-        let request = self.agent.delete(format!("{}/{path}", self.url));
-        self.answered(self.told(request).call()).map(drop)
-    }
-
-    fn told<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
-        match &self.token {
-            Some(token) => request.header("Authorization", format!("Bearer {token}")),
-            None => request,
-        }
-    }
-
-    fn answered(
-        &self,
-        answer: Result<Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Response<ureq::Body>> {
-        let ask = || format!("is a switch listening on {}?", self.url);
-        let mut answer = answer.with_context(ask)?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let why = answer
-            .body_mut()
-            .with_config()
-            .limit(4_096)
-            .read_to_string();
-        bail!("{}: {}", answer.status(), why.unwrap_or_default().trim())
+        let request = self.0.delete(&format!("/recordings/{path}"));
+        self.0.ask(request).map(drop)
     }
 }
 
