@@ -1,6 +1,8 @@
 //! What happens to a switch besides calls: killed under load and started again, told to end, short
 //! of files, disk, ports or programs. Whoever operates it is told what is wrong and what to do.
 
+#[path = "operations/phones.rs"]
+mod phones;
 mod support;
 
 use std::fs::File;
@@ -23,6 +25,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_crosspoint");
 struct Place {
     ng: SocketAddr,
     http: SocketAddr,
+    sip: SocketAddr,
     media: (u16, u16),
     _ports: Ports,
 }
@@ -30,12 +33,13 @@ struct Place {
 impl Place {
     /// With exactly this many media ports.
     fn reserve(media_ports: u16) -> Self {
-        let mut ports = Ports::reserve(media_ports + 4);
+        let mut ports = Ports::reserve(media_ports + 5);
         let mut local = || SocketAddr::from((Ipv4Addr::LOCALHOST, ports.next()));
-        let (ng, http) = (local(), local());
+        let (ng, http, sip) = (local(), local(), local());
         Self {
             ng,
             http,
+            sip,
             media: ports.next_range(media_ports),
             _ports: ports,
         }

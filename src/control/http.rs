@@ -31,6 +31,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::metrics;
 use super::ng::NgService;
 use crate::flow::board::Board;
+use crate::flow::records::Store;
 use crate::sip::UserAgent;
 
 /// Longest body of a request, longest WebSocket message.
@@ -72,9 +73,12 @@ pub struct Phones {
     pub agent: Arc<UserAgent>,
     /// The calls that it carries.
     pub board: Arc<Board>,
+    /// The records of them, if any are kept.
+    pub records: Option<Arc<Store>>,
 }
 
 /// Serves for ever; every path but `/healthz` and `/ping` needs the token when there is one.
+/// `/metrics` has what `phones` count, too.
 ///
 /// # Errors
 /// When the listener fails for good.

@@ -23,9 +23,13 @@ use crate::switch::Usage;
 pub fn registry(service: Arc<NgService>, phones: Option<Phones>) -> Registry {
     let mut registry = Registry::with_prefix("crosspoint");
     registry.register_collector(Box::new(Scrape(service)));
-    if let Some(phones) = phones {
-        registry.register_collector(Box::new(phones::Phone(phones)));
+    let Some(phones) = phones else {
+        return registry;
+    };
+    if let Some(records) = &phones.records {
+        registry.register_collector(Box::new(phones::Records(Arc::clone(records))));
     }
+    registry.register_collector(Box::new(phones::Phone(phones)));
     registry
 }
 

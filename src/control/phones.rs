@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::config::PhoneSettings;
+use super::http;
 use super::serve::ServeError;
 use crate::flow::board::Board;
 use crate::flow::demo;
@@ -86,9 +87,13 @@ impl Phones {
         &self.agent
     }
 
-    /// The calls that live.
-    pub(super) fn board(&self) -> &Arc<Board> {
-        &self.board
+    /// What of it is seen over HTTP.
+    pub(super) fn seen(&self) -> http::Phones {
+        http::Phones {
+            agent: Arc::clone(&self.agent),
+            board: Arc::clone(&self.board),
+            records: self.records.clone(),
+        }
     }
 
     /// Hangs up all calls, and writes down what became of them.

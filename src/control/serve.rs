@@ -223,10 +223,7 @@ async fn serve(config: &Config, switch: Arc<Switch>) -> Result<(), ServeError> {
     let phones = Phones::start(&config.phones, &switch).await?;
     let agent = phones.as_ref().map(|phones| Arc::clone(phones.agent()));
     let token = config.http_token.clone();
-    let seen = phones.as_ref().map(|phones| http::Phones {
-        agent: Arc::clone(phones.agent()),
-        board: Arc::clone(phones.board()),
-    });
+    let seen = phones.as_ref().map(Phones::seen);
     tokio::spawn(async move {
         if let Err(error) = http::serve(web, service, seen, token).await {
             tracing::error!(%error, "http ended");

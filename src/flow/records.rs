@@ -146,6 +146,8 @@ pub struct Counters {
     pub callbacks_delivered: AtomicU64,
     /// Attempts that were not taken.
     pub callbacks_failed: AtomicU64,
+    /// Attempts that were not taken, and are made again.
+    pub callbacks_retried: AtomicU64,
     /// Callbacks that were never taken.
     pub callbacks_given_up: AtomicU64,
     /// Callbacks that wait now.

@@ -87,6 +87,7 @@ struct Change {
     refused: u64,
     delivered: u64,
     failed: u64,
+    retried: u64,
     given_up: u64,
     settled: Vec<(i64, Outcome)>,
 }
@@ -194,6 +195,7 @@ impl Outbox {
                     let sql = "UPDATE outbox SET attempts = ?1, next_at = ?2 WHERE id = ?3";
                     db.prepare_cached(sql)?
                         .execute(params![attempts, next, id])?;
+                    self.change.retried += 1;
                     return Ok(());
                 }
                 self.change.given_up += 1;
@@ -260,6 +262,7 @@ impl Outbox {
             (&counters.callbacks_refused, change.refused),
             (&counters.callbacks_delivered, change.delivered),
             (&counters.callbacks_failed, change.failed),
+            (&counters.callbacks_retried, change.retried),
             (&counters.callbacks_given_up, change.given_up),
         ];
         for (counter, n) in counts {

@@ -1,0 +1,181 @@
+//! The same of what answers the phone: what is counted of its calls, and what becomes of them at
+//! the end.
+
+#[allow(
+    dead_code,
+    reason = "each test file uses what it needs of a shared support module"
+)]
+#[path = "../call_callbacks/server.rs"]
+mod server;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::support::ng::Ng;
+use super::support::switch::scratch;
+use super::support::{PATIENCE, wait_until};
+use super::{PROGRAM, Place, Running};
+use server::{Answer, Application};
+
+/// A switch with a directory of flows, and its log.
+struct Answering {
+    _running: Running,
+    place: Place,
+    home: PathBuf,
+}
+
+impl Answering {
+    /// With these flows by name.
+    fn start(flows: &[(&str, &str)]) -> Self {
+        let (place, home) = (Place::reserve(64), scratch("phones"));
+        let log = std::fs::File::create(home.join("log")).expect("a scratch file");
+        let child = command(&place, &home, flows).stderr(log).spawn();
+        let mut running = Running(child.expect("our binary"));
+        let mut ng = Ng::new(place.ng);
+        wait_until("the switch answers", || {
+            assert_eq!(running.ended(), None, "it ended instead: {}", log_of(&home));
+            ng.answers_ping()
+        });
+        Self {
+            _running: running,
+            place,
+            home,
+        }
+    }
+
+    /// The value of a metric.
+    fn metric(&self, name: &str) -> Option<u64> {
+        let mut stream = TcpStream::connect(self.place.http).expect("the HTTP port");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let line = answer.lines().find_map(|line| {
+            let (metric, value) = line.split_once(' ')?;
+            (metric == format!("crosspoint_{name}")).then_some(value)
+        });
+        line.and_then(|value| value.parse().ok())
+    }
+
+    /// Calls a number.
+    fn call(&self, number: &str) -> Call {
+        Call::begin(self.place.sip, number)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+fn log_of(home: &Path) -> String {
+    std::fs::read_to_string(home.join("log")).unwrap_or_default()
+}
+
+/// `crosspoint serve` with these flows, not started yet.
+fn command(place: &Place, home: &Path, flows: &[(&str, &str)]) -> Command {
+    let folder = home.join("flows");
+    std::fs::create_dir_all(&folder).expect("a scratch directory");
+    for (name, text) in flows {
+        std::fs::write(folder.join(format!("{name}.toml")), text).expect("a scratch file");
+    }
+    let mut command = Command::new(PROGRAM);
+    // Behind the flags that switch SIP off.
+    command.arg("serve").args(&place.arguments()[2..]);
+    command.args(["--sip-listen", &format!("udp:{}", place.sip)]);
+    command.arg("--flow-dir").arg(folder);
+    command.arg("--call-records").arg(home.join("calls.sqlite"));
+    command.current_dir(home).stdin(Stdio::null());
+    command
+}
+
+/// A phone that calls once.
+struct Call {
+    socket: UdpSocket,
+    number: String,
+    there: SocketAddr,
+}
+
+impl Call {
+    fn begin(there: SocketAddr, number: &str) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.connect(there).expect("loopback");
+        let number = number.to_owned();
+        let call = Self {
+            socket,
+            number,
+            there,
+        };
+        call.invite();
+        call
+    }
+
+    fn invite(&self) {
+        let own = self.socket.local_addr().expect("bound");
+        let (number, there) = (&self.number, self.there);
+        let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+                   m=audio 40000 RTP/AVP 8\r\n";
+        let invite = format!(
+            "INVITE sip:{number}@{there} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{own}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:200@{own}>;tag=1\r\nTo: <sip:{number}@{there}>\r\n\
+             Call-ID: {own}\r\nCSeq: 1 INVITE\r\nContact: <sip:200@{own}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        );
+        self.socket.send(invite.as_bytes()).expect("it goes out");
+    }
+
+    /// The next status that is not 100.
+    fn status(&self) -> u16 {
+        let mut room = [0; 4_096];
+        loop {
+            let octets = self.socket.recv(&mut room).expect("a response in time");
+            let text = String::from_utf8_lossy(&room[..octets]);
+            let code = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
+            match code.and_then(|code| code.parse().ok()) {
+                Some(100) | None => {}
+                Some(code) => return code,
+            }
+        }
+    }
+}
+
+#[test]
+fn what_becomes_of_calls_and_callbacks_is_counted() {
+    let application = Application::start();
+    let failures = [500, 500, 404].map(Answer::Status);
+    application.answer(failures);
+    let flow = format!(
+        "numbers = [\"1000\"]\nstart = \"a\"\n[applet.a]\napplet = \"hangup\"\ncause = 486\n\
+         [status-callback]\nurl = \"{}\"\nevents = [\"terminal\"]\n",
+        application.url("/")
+    );
+    let switch = Answering::start(&[("busy", &flow)]);
+    assert_eq!(switch.call("1000").status(), 486);
+    // The caller's leg and the call; the first of them fails twice, over three seconds.
+    let waiting = "status_callbacks_waiting";
+    wait_until("both wait", || switch.metric(waiting) == Some(2));
+    wait_until("none waits", || switch.metric(waiting) == Some(0));
+    let counted = [
+        ("sip_let_in_total", 1),
+        // Call and leg, begun and ended.
+        ("call_records_written_total", 4),
+        ("call_records_lost_total", 0),
+        ("call_records_refused_total", 0),
+        ("call_record_write_errors_total", 0),
+        ("status_callbacks_queued_total", 2),
+        ("status_callbacks_refused_total", 0),
+        ("status_callback_failures_total", 3),
+        ("status_callbacks_retried_total", 2),
+        ("status_callbacks_given_up_total", 1),
+        ("status_callbacks_delivered_total", 1),
+    ];
+    for (name, count) in counted {
+        assert_eq!(switch.metric(name), Some(count), "{name}");
+    }
+}
