@@ -157,7 +157,11 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
             return;
         }
         () = live.loses_media() => Cause::TIMEOUT,
-        _stopped = stop.wait_for(|stop| *stop) => Cause::HANG_UP,
+        // Who was not answered may try elsewhere.
+        _stopped = stop.wait_for(|stop| *stop) => match live.is_answered() {
+            true => Cause::HANG_UP,
+            false => Cause(503),
+        },
         cause = run_flow(&live) => cause,
     };
     live.leg.hang_up(cause).await;

@@ -21,7 +21,7 @@ use server::{Answer, Application};
 
 /// A switch with a directory of flows, and its log.
 struct Answering {
-    _running: Running,
+    running: Running,
     place: Place,
     home: PathBuf,
 }
@@ -31,7 +31,8 @@ impl Answering {
     fn start(flows: &[(&str, &str)]) -> Self {
         let (place, home) = (Place::reserve(64), scratch("phones"));
         let log = std::fs::File::create(home.join("log")).expect("a scratch file");
-        let child = command(&place, &home, flows).stderr(log).spawn();
+        let mut command = command(&place, &home, flows);
+        let child = command.args(["--drain-timeout", "1"]).stderr(log).spawn();
         let mut running = Running(child.expect("our binary"));
         let mut ng = Ng::new(place.ng);
         wait_until("the switch answers", || {
@@ -39,7 +40,7 @@ impl Answering {
             ng.answers_ping()
         });
         Self {
-            _running: running,
+            running,
             place,
             home,
         }
@@ -177,5 +178,26 @@ fn what_becomes_of_calls_and_callbacks_is_counted() {
     ];
     for (name, count) in counted {
         assert_eq!(switch.metric(name), Some(count), "{name}");
+    }
+}
+
+/// A flow of this number.
+fn flow(number: &str, applet: &str) -> String {
+    format!("numbers = [\"{number}\"]\nstart = \"a\"\n[applet.a]\napplet = {applet}\n")
+}
+
+/// By SIGTERM and after its timeout, or by SIGINT at once.
+#[test]
+fn calls_that_ring_when_it_ends_are_refused_with_503() {
+    let rings = flow("1000", "\"missed-call\"\nrings = 20");
+    for signal in ["-TERM", "-INT"] {
+        let mut switch = Answering::start(&[("rings", &rings)]);
+        let call = switch.call("1000");
+        assert_eq!(call.status(), 180);
+        let pid = switch.running.0.id().to_string();
+        let told = Command::new("kill").args([signal, &pid]).status();
+        assert!(told.expect("kill(1)").success());
+        assert_eq!(call.status(), 503, "{signal}");
+        assert!(switch.running.wait_ended().success());
     }
 }
