@@ -108,7 +108,15 @@ impl FlowFolder {
     pub fn warnings(&self) -> Vec<ScriptError> {
         let read = self.shared.read();
         let good = read.files.values().filter_map(|file| file.good.as_ref());
-        good.flat_map(|good| good.warnings.clone()).collect()
+        let mut odd: Vec<_> = good.flat_map(|good| good.warnings.clone()).collect();
+        if self.numbers().is_empty() {
+            let why = match read.files.is_empty() {
+                true => "there is no flow (*.toml) in it: every call is refused with 404",
+                false => "none of its flows has numbers: every call is refused with 404",
+            };
+            odd.push(ScriptError::of_file(self.shared.directory.display(), why));
+        }
+        odd
     }
 
     /// What is wrong with files that were changed since, and keep their former flows.

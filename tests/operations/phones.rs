@@ -46,6 +46,10 @@ impl Answering {
         }
     }
 
+    fn log(&self) -> String {
+        log_of(&self.home)
+    }
+
     /// The value of a metric.
     fn metric(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.place.http).expect("the HTTP port");
@@ -200,4 +204,16 @@ fn calls_that_ring_when_it_ends_are_refused_with_503() {
         assert_eq!(call.status(), 503, "{signal}");
         assert!(switch.running.wait_ended().success());
     }
+}
+
+#[test]
+fn a_directory_without_flows_is_warned_of() {
+    let switch = Answering::start(&[]);
+    let warned = |log: &str| log.matches("there is no flow (*.toml) in it").count();
+    assert_eq!(warned(&switch.log()), 1, "{}", switch.log());
+    assert_eq!(switch.call("1000").status(), 404);
+    let mut check = command(&switch.place, &switch.home, &[]);
+    let output = check.arg("--check").output().expect("our binary");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && warned(&said) == 1, "{output:?}");
 }

@@ -140,6 +140,10 @@ fn what_is_odd_is_no_mistake() {
         !is_wrong && lines[0].ends_with("nothing leads to it (warning)"),
         "{lines:?}"
     );
+    let (text, nowhere) = (flow(&["1"], 486), Folder::new());
+    nowhere.write("a.toml", text.split_once('\n').unwrap().1);
+    let odd = nowhere.open().warnings();
+    assert!(odd[0].to_string().contains("none of its flows has numbers"));
 }
 
 #[test]
