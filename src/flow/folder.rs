@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::numbers::Numbers;
 use super::run::Flows;
-use super::script::{Flow, Parsed, ScriptError, parse};
+use super::script::{Flow, ScriptError, numbers_of, parse};
 use files::Stamp;
 
 pub use files::FILES_MAX;
@@ -55,14 +55,25 @@ struct File {
     good: Option<Arc<Good>>,
     /// What is wrong with it now.
     errors: Vec<ScriptError>,
+    /// The numbers that it names although it is wrong.
+    wrong_numbers: Vec<(String, Place)>,
+    /// It was read at the latest look.
+    is_fresh: bool,
 }
 
 #[derive(Debug)]
 struct Good {
     flow: Arc<Flow>,
     warnings: Vec<ScriptError>,
-    number_places: Vec<(usize, usize)>,
+    /// Of the flow.
+    numbers: Vec<(String, Place)>,
 }
+
+/// Line and character.
+type Place = (usize, usize);
+
+/// Which file has a number, and where.
+type Owners<'a> = BTreeMap<&'a str, (&'a str, Place)>;
 
 impl FlowFolder {
     /// Reads all `*.toml` of a directory, but not of those in it; names that begin with a dot are
@@ -80,11 +91,13 @@ impl FlowFolder {
         let own = prompt_directory(directory).map_err(unreadable)?;
         let prompts: Vec<PathBuf> = [own].iter().chain(prompt_directories).cloned().collect();
         let mut read = Read::default();
-        read.look(directory, &prompts, true).map_err(unreadable)?;
-        let errors: Vec<ScriptError> = read.errors().cloned().collect();
+        let files = read.look(directory, &prompts, true).map_err(unreadable)?;
+        let files = files.unwrap_or_default();
+        let errors = mistakes(&files);
         if !errors.is_empty() {
             return Err(errors);
         }
+        read.files = files;
         let shared = Shared {
             directory: directory.to_owned(),
             prompts,
@@ -138,12 +151,16 @@ impl FlowFolder {
                 if !std::mem::take(&mut read.unreadable).is_empty() {
                     tracing::info!(directory = %shared.directory.display(), "flows again readable");
                 }
-                if changed {
-                    let numbers = Arc::new(read.numbers());
-                    let place = shared.numbers.write();
-                    *place.unwrap_or_else(PoisonError::into_inner) = numbers;
-                }
-                changed
+                let Some(mut files) = changed else {
+                    return false;
+                };
+                read.settle(&mut files);
+                read.tell(&files);
+                read.files = files;
+                let numbers = Arc::new(read.numbers());
+                let place = shared.numbers.write();
+                *place.unwrap_or_else(PoisonError::into_inner) = numbers;
+                true
             }
             Err(error) => {
                 let error = error.to_string();
@@ -238,40 +255,40 @@ impl Read {
     }
 
     /// Looks at all files, and reads those that have changed; with `retry`, or if any has changed,
-    /// those that are wrong as well. Whether anything has changed.
+    /// those that are wrong as well. All files as they are now, if anything has changed.
     fn look(
-        &mut self,
+        &self,
         directory: &Path,
         prompts: &[PathBuf],
         retry: bool,
-    ) -> std::io::Result<bool> {
+    ) -> std::io::Result<Option<BTreeMap<String, File>>> {
         let stamps = files::stamps(directory)?;
         let stamp_of = |name: &String| self.files.get(name).map(|file| &file.stamp);
         let is_same = |(name, stamp)| stamp_of(name) == Some(stamp);
         let changed = stamps.len() != self.files.len() || !stamps.iter().all(is_same);
         let again = retry && self.errors().next().is_some();
         if !changed && !again {
-            return Ok(false);
+            return Ok(None);
         }
-        let mut files = BTreeMap::new();
-        let mut fresh = BTreeSet::new();
-        for (name, stamp) in stamps {
+        let read = |(name, stamp): (String, Stamp)| {
             let known = self.files.get(&name);
             let unchanged = known.filter(|f| f.stamp == stamp && f.errors.is_empty());
-            let file = unchanged.cloned().unwrap_or_else(|| {
-                fresh.insert(name.clone());
-                read_file(directory, &name, stamp, prompts)
-            });
-            files.insert(name, file);
-        }
-        self.settle(&mut files, fresh);
-        self.tell(&files);
-        self.files = files;
-        Ok(true)
+            let file = match unchanged {
+                Some(file) => File {
+                    is_fresh: false,
+                    ..file.clone()
+                },
+                None => read_file(directory, &name, stamp, prompts),
+            };
+            (name, file)
+        };
+        Ok(Some(stamps.into_iter().map(read).collect()))
     }
 
     /// Files that are wrong, or take a number that another has, go back to what they were.
-    fn settle(&self, files: &mut BTreeMap<String, File>, mut fresh: BTreeSet<String>) {
+    fn settle(&self, files: &mut BTreeMap<String, File>) {
+        let fresh = files.iter().filter(|(_, file)| file.is_fresh);
+        let mut fresh: BTreeSet<String> = fresh.map(|(name, _)| name.clone()).collect();
         let former = |name: &str| self.files.get(name).and_then(|file| file.good.clone());
         let broken: Vec<String> = fresh
             .iter()
@@ -299,7 +316,10 @@ impl Read {
         for (name, file) in files {
             let before = self.files.get(name).map_or(&[][..], |file| &file.errors);
             for error in file.errors.iter().filter(|error| !before.contains(error)) {
-                tracing::warn!(%error, "a flow is wrong, its former version stays");
+                match file.good.is_some() {
+                    true => tracing::warn!(%error, "a flow is wrong, its former version stays"),
+                    false => tracing::warn!(%error, "a flow is wrong, and is left out"),
+                }
             }
             if file.errors.is_empty() && !before.is_empty() {
                 tracing::info!(file = %name, "a flow is right again");
@@ -308,31 +328,34 @@ impl Read {
     }
 }
 
+/// Everything that is wrong with files none of which was right before: also which numbers they
+/// share, whatever else is wrong with them.
+fn mistakes(files: &BTreeMap<String, File>) -> Vec<ScriptError> {
+    let mut owners = Owners::new();
+    let mut all = Vec::new();
+    for (name, file) in files {
+        let mut wrong = file.errors.clone();
+        let good = file.good.as_ref().map(|good| &good.numbers);
+        let numbers = good.unwrap_or(&file.wrong_numbers);
+        wrong.extend(shared(&mut owners, name, file, numbers));
+        // What is about the file as a whole comes last.
+        wrong.sort_by_key(|error| (error.line == 0, error.line, error.column));
+        all.append(&mut wrong);
+    }
+    all
+}
+
 /// A changed file that takes numbers of another one, and what is to be said of it.
 fn clash(
     files: &BTreeMap<String, File>,
     fresh: &BTreeSet<String>,
 ) -> Option<(String, Vec<ScriptError>)> {
-    let mut owners: BTreeMap<&str, (&str, (usize, usize))> = BTreeMap::new();
+    let mut owners = Owners::new();
     // Those that stay as they are come first: the number is theirs.
     let (new, old): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| fresh.contains(*name));
     for (name, file) in old.into_iter().chain(new) {
         let Some(good) = &file.good else { continue };
-        let mut errors = Vec::new();
-        for (number, place) in good.flow.numbers.iter().zip(&good.number_places) {
-            match owners.get(number.as_str()) {
-                Some((other, (line, column))) => errors.push(ScriptError {
-                    file: file.stamp.shown(),
-                    line: place.0,
-                    column: place.1,
-                    at: "numbers".to_owned(),
-                    why: format!("'{number}' is that of {other}:{line}:{column} as well"),
-                }),
-                None => {
-                    owners.insert(number, (name, *place));
-                }
-            }
-        }
+        let errors = shared(&mut owners, name, file, &good.numbers);
         if !errors.is_empty() && fresh.contains(name) {
             return Some((name.clone(), errors));
         }
@@ -340,36 +363,60 @@ fn clash(
     None
 }
 
-fn read_file(directory: &Path, name: &str, stamp: Stamp, prompts: &[PathBuf]) -> File {
-    let shown = stamp.shown();
-    let parsed = match files::text(&directory.join(name)) {
-        Ok(text) => parse(
-            name.trim_end_matches(files::EXTENSION),
-            &shown,
-            &text,
-            prompts,
-        ),
-        Err(why) => Err(vec![ScriptError::of_file(&shown, why)]),
-    };
-    let (good, errors) = match parsed {
-        Ok(parsed) => (Some(Arc::new(Good::of(parsed))), Vec::new()),
-        Err(errors) => (None, errors),
-    };
-    File {
-        stamp,
-        good,
-        errors,
-    }
-}
-
-impl Good {
-    fn of(parsed: Parsed) -> Self {
-        Self {
-            flow: Arc::new(parsed.flow),
-            warnings: parsed.warnings,
-            number_places: parsed.number_places,
+/// Enters the numbers of a file; what is to be said of those that another one has.
+fn shared<'a>(
+    owners: &mut Owners<'a>,
+    name: &'a str,
+    file: &File,
+    numbers: &'a [(String, Place)],
+) -> Vec<ScriptError> {
+    let mut errors = Vec::new();
+    for (number, place) in numbers {
+        match owners.get(number.as_str()) {
+            Some((other, (line, column))) => errors.push(ScriptError {
+                file: file.stamp.shown(),
+                line: place.0,
+                column: place.1,
+                at: "numbers".to_owned(),
+                why: format!("'{number}' is that of {other}:{line}:{column} as well"),
+            }),
+            None => {
+                owners.insert(number, (name, *place));
+            }
         }
     }
+    errors
+}
+
+fn read_file(directory: &Path, name: &str, stamp: Stamp, prompts: &[PathBuf]) -> File {
+    let shown = stamp.shown();
+    let mut file = File {
+        stamp,
+        good: None,
+        errors: Vec::new(),
+        wrong_numbers: Vec::new(),
+        is_fresh: true,
+    };
+    let text = match files::text(&directory.join(name)) {
+        Ok(text) => text,
+        Err(why) => {
+            file.errors.push(ScriptError::of_file(&shown, why));
+            return file;
+        }
+    };
+    let flow = name.trim_end_matches(files::EXTENSION);
+    match parse(flow, &shown, &text, prompts) {
+        Ok(parsed) => {
+            let numbers = parsed.flow.numbers.iter().cloned();
+            file.good = Some(Arc::new(Good {
+                numbers: numbers.zip(parsed.number_places).collect(),
+                flow: Arc::new(parsed.flow),
+                warnings: parsed.warnings,
+            }));
+        }
+        Err(errors) => (file.errors, file.wrong_numbers) = (errors, numbers_of(&text)),
+    }
+    file
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub use applets::{
 pub use context::ERRORS_MAX;
 pub use error::ScriptError;
 pub use fields::{PROMPT_SOUNDS_MAX, SECONDS_MAX, TEXT_LEN_MAX};
+pub(super) use read::numbers_of;
 pub use read::{ANY_NUMBER, NAME_LEN_MAX, NUMBER_LEN_MAX, NUMBERS_MAX, Parsed, SCRIPT_BYTES_MAX};
 pub use read::{is_name, parse};
 

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use super::support::ng::Ng;
 use super::support::switch::scratch;
 use super::support::{PATIENCE, wait_until};
-use super::{PROGRAM, Place, Running};
+use super::{PROGRAM, Place, Running, refusal};
 use server::{Answer, Application};
 
 /// A switch with a directory of flows, and its log.
@@ -216,4 +216,17 @@ fn a_directory_without_flows_is_warned_of() {
     let output = check.arg("--check").output().expect("our binary");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && warned(&said) == 1, "{output:?}");
+}
+
+#[test]
+fn a_wrong_flow_is_told_once() {
+    let (place, home) = (Place::reserve(8), scratch("wrong"));
+    let said = refusal(&mut command(&place, &home, &[("a", "start = 1")]));
+    assert_eq!(
+        said.matches("start: expected a string").count(),
+        1,
+        "{said}"
+    );
+    assert!(!said.contains("former"), "there is none: {said}");
+    let _gone = std::fs::remove_dir_all(home);
 }

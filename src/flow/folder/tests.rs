@@ -85,7 +85,7 @@ fn everything_must_be_right_at_start() {
     files.write("a.toml", flow(&["1", "2"], 486));
     files.write("b.toml", flow(&["3", "2"], 486));
     files.write("c d.toml", flow(&["4"], 486));
-    files.write("e.toml", "start = ");
+    files.write("e.toml", "numbers = [\"3\", \"5\"]\nstart = ");
     files.write("f.toml", [0xff, 0xfe]);
     let wrong = files.wrong();
     assert_eq!(
@@ -96,7 +96,11 @@ fn everything_must_be_right_at_start() {
         wrong[1].starts_with("c d.toml: 'c d' is no name of a flow"),
         "{wrong:?}"
     );
-    assert!(wrong[2].starts_with("e.toml:1:9: "), "{wrong:?}");
+    assert_eq!(
+        wrong[2], "e.toml:1:12: numbers: '3' is that of b.toml:1:12 as well",
+        "whatever else is wrong with it"
+    );
+    assert!(wrong[3].starts_with("e.toml:2:9: "), "{wrong:?}");
     assert!(
         wrong.last().unwrap().starts_with("f.toml: invalid utf-8"),
         "{wrong:?}"

@@ -49,6 +49,23 @@ pub(super) struct Edge {
     pub(super) offset: usize,
 }
 
+impl<'a> Context<'a> {
+    /// Nothing is known yet.
+    pub(super) fn new(file: &'a str, text: &'a str, directories: &'a [PathBuf]) -> Self {
+        Self {
+            file,
+            text,
+            directories,
+            names: BTreeMap::new(),
+            errors: Vec::new().into(),
+            edges: Vec::new().into(),
+            added: Vec::new().into(),
+            sounds: BTreeMap::new().into(),
+            untold: 0.into(),
+        }
+    }
+}
+
 impl Context<'_> {
     /// Line and character of an offset of the text, from 1.
     pub(super) fn place(&self, offset: usize) -> (usize, usize) {

@@ -55,17 +55,7 @@ pub fn parse(
         let why = format!("larger than {SCRIPT_BYTES_MAX} bytes");
         return Err(vec![ScriptError::of_file(file, why)]);
     }
-    let mut context = Context {
-        file,
-        text,
-        directories,
-        names: BTreeMap::new(),
-        errors: Vec::new().into(),
-        edges: Vec::new().into(),
-        added: Vec::new().into(),
-        sounds: BTreeMap::new().into(),
-        untold: 0.into(),
-    };
+    let mut context = Context::new(file, text, directories);
     let (document, mistakes) = DeTable::parse_recoverable(text);
     for mistake in &mistakes {
         let offset = mistake.span().map_or(text.len(), |span| span.start);
@@ -80,6 +70,19 @@ pub fn parse(
         Some(parsed) if context.errors.borrow().is_empty() => Ok(parsed),
         _ => Err(told(&context)),
     }
+}
+
+/// The numbers of a flow with the line and character of each, as far as they can be read, whatever
+/// is wrong with the rest of the text.
+pub(in crate::flow) fn numbers_of(text: &str) -> Vec<(String, (usize, usize))> {
+    if text.len() > SCRIPT_BYTES_MAX {
+        return Vec::new();
+    }
+    let context = Context::new("", text, &[]);
+    let (document, _mistakes) = DeTable::parse_recoverable(text);
+    let document = document.into_inner();
+    let (numbers, places) = numbers(&Fields::new(&context, String::new(), 0, 0, &document));
+    numbers.into_iter().zip(places).collect()
 }
 
 /// Whether a flow, an applet or a queue may be called so.
