@@ -15,7 +15,7 @@
 //! | [`wire`] | formats: RTP, RTCP, SDP, bencode, JSON; no I/O, no clock, no allocation per packet |
 //!
 //! Beside the house stands [`tools`]: clients of a running switch (load generator, call
-//! driver), and the replay of captures.
+//! driver), and the replay of captures. `seldom` is for all floors that log.
 //!
 //! Start reading at [`engine`] for what happens to a packet, and at [`switch`] for what happens to
 //! a call. The invariants the tests name are in `docs/architecture.md`.
@@ -28,6 +28,7 @@ pub mod flow;
 pub mod fuzzing;
 pub mod plane;
 pub mod record;
+mod seldom;
 pub mod sip;
 pub mod switch;
 pub mod tools;

@@ -183,6 +183,32 @@ fn what_becomes_of_calls_and_callbacks_is_counted() {
     for (name, count) in counted {
         assert_eq!(switch.metric(name), Some(count), "{name}");
     }
+    // The log has a line of each, and not of each attempt.
+    let log = switch.log();
+    for said in ["it answers 500", "status callback given up"] {
+        assert_eq!(log.matches(said).count(), 1, "{said}: {log}");
+    }
+    assert_eq!(log.matches("callbacks are not taken").count(), 1, "{log}");
+}
+
+#[test]
+fn a_callback_host_that_refuses_connections_is_said_once() {
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = format!("http://{}", refused.local_addr().expect("bound"));
+    drop(refused);
+    let callback = format!("[status-callback]\nurl = \"{host}/\"\n");
+    let busy = flow("1000", "\"hangup\"\ncause = 486\n") + &callback;
+    let switch = Answering::start(&[("busy", &busy)]);
+    assert_eq!(switch.call("1000").status(), 486);
+    let failures = "status_callback_failures_total";
+    wait_until("it was tried twice", || switch.metric(failures) >= Some(2));
+    let log = switch.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&host)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("refused"),
+        "{lines:?}"
+    );
 }
 
 /// A flow of this number.

@@ -1,9 +1,10 @@
 //! The thread that sends callbacks.
 
-use std::io;
+use std::error::Error;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
@@ -16,6 +17,7 @@ use crate::flow::records::keeper::{Inbox, Question};
 use crate::flow::records::outbox::{Delivery, Due, Outcome};
 use crate::flow::records::{Clock, Options};
 use crate::record::vault::http_client;
+use crate::seldom::Seldom;
 
 /// Longest time from one look into the outbox to the next while something waits there: the clock
 /// may have been set.
@@ -41,6 +43,8 @@ struct Post {
     attempt: Duration,
     secret: Option<Secret>,
     clock: Clock,
+    /// Hosts of which the log was told that they take none.
+    warned: Arc<Seldom<String>>,
 }
 
 impl Sender {
@@ -51,6 +55,7 @@ impl Sender {
             attempt: options.retry.attempt,
             secret: options.secret.clone(),
             clock: options.clock.clone(),
+            warned: Arc::default(),
         };
         Self { inbox, bell, post }
     }
@@ -154,6 +159,7 @@ impl Post {
                 let outcome = outcome(status);
                 if outcome != Outcome::Delivered {
                     tracing::debug!(id, %host, %status, "status callback not taken");
+                    self.warn(host, format_args!("it answers {status}"));
                 }
                 read_out(answer).await;
                 outcome
@@ -161,10 +167,30 @@ impl Post {
             Err(error) => {
                 let error = error.without_url();
                 tracing::debug!(id, %host, ?error, "status callback not sent");
+                self.warn(host, why(&error));
                 Outcome::Failed
             }
         }
     }
+
+    /// Says that a host takes no callbacks, once in a while.
+    fn warn(&self, host: &str, why: impl fmt::Display) {
+        if let Some(more) = self.warned.ask(host.to_owned(), Instant::now()) {
+            tracing::warn!(%host, %why, more, "status callbacks are not taken");
+        }
+    }
+}
+
+/// Why a request came to nothing: of a chain of causes the last one says it.
+fn why(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 /// What a status says: of those of class 4, only that it took too long, came too early or too often

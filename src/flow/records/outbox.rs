@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -12,6 +13,7 @@ use crate::flow::callback::body::body;
 use crate::flow::callback::{FAILING_HOST_MAX, IN_FLIGHT_MAX, PER_HOST_MAX, Retry};
 use crate::flow::script::{CallbackEvents, StatusCallback};
 use crate::record::vault::CALLBACK_LEN_MAX;
+use crate::seldom::Seldom;
 
 /// What is told of a leg or a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub(super) struct Outbox {
     in_flight: HashMap<i64, String>,
     /// Hosts of which the last request failed.
     failing: HashSet<String>,
+    /// Hosts of which the log was told that callbacks to them are given up.
+    warned: Seldom<String>,
     change: Change,
     counters: Arc<Counters>,
 }
@@ -115,6 +119,7 @@ impl Outbox {
             retry: options.retry,
             in_flight: HashMap::new(),
             failing: HashSet::new(),
+            warned: Seldom::default(),
             change: Change::default(),
             counters,
         }
@@ -205,8 +210,10 @@ impl Outbox {
                 self.change.given_up += 1;
             }
         }
-        if outcome != Outcome::Delivered {
-            tracing::warn!(%host, attempts, "status callback given up");
+        if outcome != Outcome::Delivered
+            && let Some(more) = self.warned.ask(host.clone(), Instant::now())
+        {
+            tracing::warn!(%host, attempts, more, "status callback given up");
         }
         self.remove(db, id, call)
     }
