@@ -19,6 +19,7 @@ mod voicemail;
 mod waiting;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use super::script::{Flow, Next, Step};
 use crate::engine::EarlyMedia;
+use crate::seldom::Seldom;
 use crate::sip::{Cause, EndedBy, Ending, Incoming, LegEvent, LegEvents, UserAgent};
 use crate::switch::{Participants, Switch};
 use ledger::{CallStarted, Ledger, LegStarted};
@@ -74,6 +76,8 @@ struct Desk {
     flows: Box<dyn Flows>,
     ledger: Arc<dyn Ledger>,
     queues: Arc<Queues>,
+    /// Addresses of which the log was told that their media is refused.
+    warned: Seldom<Option<IpAddr>>,
     stop: watch::Sender<bool>,
 }
 
@@ -91,6 +95,7 @@ impl Runner {
             flows: Box::new(flows),
             ledger,
             queues: Arc::default(),
+            warned: Seldom::default(),
             stop: watch::Sender::new(false),
         };
         Self {

@@ -11,7 +11,7 @@ use super::config::{Strangers, Trunk};
 use super::digest::Verdict;
 use super::message;
 use super::requests::Refusal;
-use super::shared::{Core, lock};
+use super::shared::{Core, Warning, lock};
 
 /// A bucket of tokens: so many in a second, as many at once.
 #[derive(Debug)]
@@ -95,6 +95,19 @@ impl Core {
         trunks.find(|t| t.from.iter().any(|n| n.contains(source)))
     }
 
+    fn warn_locked(&self, warning: Warning, address: IpAddr, now: Instant) {
+        if let Some(more) = self.counters.warned.ask(warning, now) {
+            let seconds = self.config.lock_out.as_secs();
+            match warning {
+                Warning::Guessing => tracing::warn!(
+                    %address, more,
+                    "wrong digests from too many addresses: further ones get one attempt"
+                ),
+                _ => tracing::warn!(%address, seconds, more, "wrong digests: locked out"),
+            }
+        }
+    }
+
     /// The user whose digest a request carries.
     ///
     /// # Errors
@@ -119,6 +132,9 @@ impl Core {
             }
             Verdict::Wrong => {
                 self.counters.digests_wrong();
+                if let Some(place) = digests.locked(now, source) {
+                    self.warn_locked(Warning::LockedOut(place), place, now);
+                }
                 Err(Refusal::of(
                     401,
                     vec![digests.challenge(now, source, false)],
@@ -126,6 +142,9 @@ impl Core {
             }
             Verdict::LockedOut => {
                 self.counters.locked_out();
+                if digests.locked(now, source).is_none() {
+                    self.warn_locked(Warning::Guessing, source, now);
+                }
                 Err(Refusal::bare(403))
             }
         }

@@ -164,6 +164,12 @@ impl Digests {
         Verdict::Right(given.username.to_owned())
     }
 
+    /// Whether whoever is at `source` is locked out; then what is, of which it is a part.
+    pub(super) fn locked(&mut self, now: Instant, source: IpAddr) -> Option<IpAddr> {
+        let place = network(source);
+        self.is_locked(now, place).then_some(place)
+    }
+
     fn is_locked(&mut self, now: Instant, place: IpAddr) -> bool {
         let Some(failures) = self.failures.get(&place) else {
             return false;

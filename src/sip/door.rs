@@ -12,12 +12,12 @@ use rsipstack::sip::{Header, HeadersExt, Method, Request, SipMessage, StatusCode
 use rsipstack::transaction::endpoint::{EndpointInner, TransportEventInspector};
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::make_tag;
-use rsipstack::transport::{SipConnection, TransportEvent};
+use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
 
 use super::admission::Rate;
 use super::repair;
 use super::requests::RETRY_AFTER;
-use super::shared::{Counters, lock};
+use super::shared::{Counters, Warning, lock};
 
 /// Other requests than INVITEs that are let through, for each INVITE that may be.
 const OTHERS_PER_CALL: u32 = 10;
@@ -59,7 +59,7 @@ impl Door {
         }
     }
 
-    fn judge(&self, message: &SipMessage) -> Judgement {
+    fn judge(&self, message: &SipMessage, from: &SipAddr) -> Judgement {
         let request = match message {
             SipMessage::Request(request) => request,
             SipMessage::Response(response) => {
@@ -83,9 +83,25 @@ impl Door {
             return Judgement::Pass;
         }
         self.counters.floods();
+        self.warn(is_call, from, now);
         match is_call {
             true => Judgement::Refuse(StatusCode::ServiceUnavailable),
             false => Judgement::Drop,
+        }
+    }
+
+    /// Says, once in a while, that there are more requests than are let through, and where one of
+    /// them came from.
+    fn warn(&self, is_call: bool, from: &SipAddr, now: Instant) {
+        let (warning, what) = match is_call {
+            true => (
+                Warning::Calls,
+                "more calls by SIP than calls-per-second: 503",
+            ),
+            false => (Warning::Requests, "a flood of SIP requests: dropped"),
+        };
+        if let Some(more) = self.counters.warned.ask(warning, now) {
+            tracing::warn!(from = %from.addr, more, "{what}");
         }
     }
 
@@ -142,11 +158,11 @@ fn is_initial(request: &Request) -> bool {
 #[async_trait::async_trait]
 impl TransportEventInspector for Door {
     async fn handle(&self, mut event: TransportEvent) -> Option<TransportEvent> {
-        let TransportEvent::Incoming(message, connection, _) = &mut event else {
+        let TransportEvent::Incoming(message, connection, from) = &mut event else {
             return Some(event);
         };
         repair::addresses(message);
-        match (self.judge(message), message) {
+        match (self.judge(message, from), message) {
             (Judgement::Pass, _) => Some(event),
             (Judgement::Refuse(code), SipMessage::Request(request)) => {
                 self.refuse(request, code, connection).await;

@@ -1,7 +1,7 @@
 //! What the endpoint, its legs and its registrar share.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::message;
 use super::registrar::Registrar;
 use super::session::Reliable;
 use super::transfer::Stage;
+use crate::seldom::Seldom;
 
 /// The endpoint's own.
 pub(super) struct Core {
@@ -214,12 +215,27 @@ impl Drop for Entered {
     }
 }
 
+/// What the log is told of now and then, however often it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Warning {
+    /// More INVITEs than are let in.
+    Calls,
+    /// More other requests.
+    Requests,
+    /// An address is locked out.
+    LockedOut(IpAddr),
+    /// Digests are wrong from more addresses than are remembered.
+    Guessing,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What was counted since the start.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $($name: AtomicU64,)*
+            /// What of it the log was told of.
+            pub(super) warned: Seldom<Warning>,
         }
 
         /// What was counted since the start.

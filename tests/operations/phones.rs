@@ -29,10 +29,17 @@ struct Answering {
 impl Answering {
     /// With these flows by name.
     fn start(flows: &[(&str, &str)]) -> Self {
+        Self::configured("", flows)
+    }
+
+    /// With a file of settings.
+    fn configured(settings: &str, flows: &[(&str, &str)]) -> Self {
         let (place, home) = (Place::reserve(64), scratch("phones"));
         let log = std::fs::File::create(home.join("log")).expect("a scratch file");
         let mut command = command(&place, &home, flows);
-        let child = command.args(["--drain-timeout", "1"]).stderr(log).spawn();
+        std::fs::write(home.join("settings.toml"), settings).expect("a scratch file");
+        command.args(["--drain-timeout", "1", "--config", "settings.toml"]);
+        let child = command.stderr(log).spawn();
         let mut running = Running(child.expect("our binary"));
         let mut ng = Ng::new(place.ng);
         wait_until("the switch answers", || {
@@ -67,7 +74,14 @@ impl Answering {
 
     /// Calls a number.
     fn call(&self, number: &str) -> Call {
-        Call::begin(self.place.sip, number)
+        self.call_with(number, "", SDP)
+    }
+
+    /// Calls a number, with further headers and a body.
+    fn call_with(&self, number: &str, headers: &str, sdp: &str) -> Call {
+        let call = Call::new(self.place.sip, number);
+        call.invite(headers, sdp);
+        call
     }
 }
 
@@ -98,6 +112,10 @@ fn command(place: &Place, home: &Path, flows: &[(&str, &str)]) -> Command {
     command
 }
 
+/// A plain offer.
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+    m=audio 40000 RTP/AVP 8\r\n";
+
 /// A phone that calls once.
 struct Call {
     socket: UdpSocket,
@@ -106,29 +124,24 @@ struct Call {
 }
 
 impl Call {
-    fn begin(there: SocketAddr, number: &str) -> Self {
+    fn new(there: SocketAddr, number: &str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.connect(there).expect("loopback");
-        let number = number.to_owned();
-        let call = Self {
+        Self {
             socket,
-            number,
+            number: number.to_owned(),
             there,
-        };
-        call.invite();
-        call
+        }
     }
 
-    fn invite(&self) {
+    fn invite(&self, headers: &str, sdp: &str) {
         let own = self.socket.local_addr().expect("bound");
         let (number, there) = (&self.number, self.there);
-        let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-                   m=audio 40000 RTP/AVP 8\r\n";
         let invite = format!(
             "INVITE sip:{number}@{there} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{own}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:200@{own}>;tag=1\r\nTo: <sip:{number}@{there}>\r\n\
-             Call-ID: {own}\r\nCSeq: 1 INVITE\r\nContact: <sip:200@{own}>\r\n\
+             Call-ID: {own}\r\nCSeq: 1 INVITE\r\nContact: <sip:200@{own}>\r\n{headers}\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
             sdp.len()
         );
@@ -255,4 +268,49 @@ fn a_wrong_flow_is_told_once() {
     );
     assert!(!said.contains("former"), "there is none: {said}");
     let _gone = std::fs::remove_dir_all(home);
+}
+
+/// How many lines of a log have all of these.
+fn lines_with(log: &str, parts: &[&str]) -> usize {
+    let has_all = |line: &&str| parts.iter().all(|part| line.contains(part));
+    log.lines().filter(has_all).count()
+}
+
+#[test]
+fn who_is_shut_out_is_said_once() {
+    let settings = "[sip]\ncalls-per-second = 20\nlock-out-after = 3\n\
+                    [[sip.user]]\nname = \"anna\"\npassword = \"s3cret\"\n";
+    let busy = flow("1000", "\"hangup\"\ncause = 486\n");
+    let switch = Answering::configured(settings, &[("busy", &busy)]);
+    // No digest at all is as wrong as another's.
+    let guess = "Authorization: Digest nonsense\r\n";
+    let guesses = (0..6).map(|_| switch.call_with("1000", guess, SDP).status());
+    let guesses: Vec<u16> = guesses.collect();
+    assert_eq!(guesses, [401, 401, 401, 403, 403, 403]);
+    let said = [
+        "WARN",
+        "wrong digests: locked out",
+        "127.0.0.1",
+        "seconds=300",
+    ];
+    assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
+
+    // Who shows no digest goes on calling.
+    let calls: Vec<Call> = (0..60).map(|_| switch.call("1000")).collect();
+    let codes: Vec<u16> = calls.iter().map(Call::status).collect();
+    assert!(codes.contains(&486) && codes.contains(&503), "{codes:?}");
+    let said = ["WARN", "more calls by SIP than calls-per-second"];
+    assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
+}
+
+#[test]
+fn offers_of_nonsense_fill_no_log() {
+    let greets = flow("1000", "\"greeting\"\nprompt = \"builtin:welcome\"\n");
+    let switch = Answering::start(&[("greets", &greets)]);
+    for _ in 0..10 {
+        let call = switch.call_with("1000", "", &SDP.replace("m=audio", "m=audio audio"));
+        assert_eq!(call.status(), 488);
+    }
+    let said = ["WARN", "media refused", "line 6: Media port is malformed"];
+    assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::Over;
 use super::super::sdp::{Audio, OF_NOBODY, offer_all, reject_rest};
@@ -109,7 +109,12 @@ impl Live {
     }
 
     fn refusal(&self, error: &SwitchError) -> Cause {
-        tracing::warn!(call_id = %self.sid, %error, "media refused");
+        let call_id = &self.sid;
+        // Whoever offers nonsense with each INVITE fills no disk with it.
+        match self.desk.warned.ask(self.leg.far(), Instant::now()) {
+            Some(more) => tracing::warn!(%call_id, %error, more, "media refused"),
+            None => tracing::debug!(%call_id, %error, "media refused"),
+        }
         match error {
             error if error.is_load_limit() => Cause(503),
             _ => Cause(488),
