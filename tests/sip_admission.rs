@@ -183,42 +183,6 @@ async fn a_method_that_nobody_knows_is_answered() {
     assert_eq!(agent.counters().malformed, 1);
 }
 
-#[tokio::test]
-async fn as_many_connections_as_may_be_and_one_more() {
-    use tokio::io::AsyncReadExt as _;
-    let (agent, _calls) = agent_with("listen = [\"tcp:127.0.0.1:0\"]").await;
-    let there = address(&agent, Transport::Tcp);
-    let connect = || tokio::net::TcpStream::connect(there);
-    let mut connections = Vec::new();
-    for _ in 0..1_024 {
-        connections.push(connect().await.expect("connected"));
-    }
-    let mut more = connect().await.expect("connected");
-    let read = tokio::time::timeout(PATIENCE, more.read(&mut [0])).await;
-    assert!(
-        matches!(read.expect("in time"), Ok(0) | Err(_)),
-        "it is closed"
-    );
-    assert_eq!(agent.counters().floods, 1);
-    drop(connections);
-    // Those that have gone make room.
-    let kept = async {
-        loop {
-            let mut more = connect().await.expect("connected");
-            let pause = Duration::from_millis(50);
-            if tokio::time::timeout(pause, more.read(&mut [0]))
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, kept)
-        .await
-        .expect("there is room again");
-}
-
 /// Sound, however it looks: what RFC 4475 sections 3.1.1.1 to 3.1.1.6 are about, as far as the
 /// stack reads it.
 #[tokio::test]

@@ -2,9 +2,15 @@
 
 mod sip_support;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use crosspoint::sip::{Cause, EndedBy, LegEvent, Transport};
 use futures_util::{SinkExt as _, StreamExt as _};
 use sip_support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, http::HeaderValue};
 
@@ -147,4 +153,96 @@ async fn a_phone_in_a_browser_registers_and_is_called() {
     assert_eq!(ending(&mut events).await, (200, EndedBy::Us));
     let bye = next(None).await;
     assert_eq!(bye.method(), "BYE", "{bye:?}");
+}
+
+/// A connection from this address of loopback.
+async fn connect(there: SocketAddr, from: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let own = SocketAddr::from(([127, 0, 0, from], 0));
+    socket.bind(own).expect("loopback");
+    socket.connect(there).await.expect("connected")
+}
+
+/// Waits until the other end has closed it.
+async fn is_closed(connection: &mut TcpStream) {
+    let read = timeout(PATIENCE, connection.read(&mut [0])).await;
+    let read = read.expect("closed in time");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
+/// Whether it is open, and stays so.
+async fn is_open(connection: &mut TcpStream, pause: Duration) -> bool {
+    timeout(pause, connection.read(&mut [0])).await.is_err()
+}
+
+const SHORTLY: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn as_many_connections_as_may_be_and_one_more() {
+    // A long T1: none is closed for its silence.
+    let (agent, _calls) = agent_with("t1 = 5000\nlisten = [\"tcp:127.0.0.1:0\"]").await;
+    let there = address(&agent, Transport::Tcp);
+    let mut connections = Vec::new();
+    for _ in 0..256 {
+        connections.push(connect(there, 1).await);
+    }
+    is_closed(&mut connect(there, 1).await).await;
+    assert_eq!(agent.counters().floods, 1, "the 257th of one address");
+    for from in 2..5 {
+        for _ in 0..256 {
+            connections.push(connect(there, from).await);
+        }
+    }
+    is_closed(&mut connect(there, 5).await).await;
+    assert_eq!(agent.counters().floods, 2, "the 1,025th of all");
+    for connection in &mut connections[..4] {
+        assert!(is_open(connection, SHORTLY).await, "the others stay");
+    }
+    drop(connections);
+    // Those that have gone make room, for all and for the one address.
+    let kept = async { while !is_open(&mut connect(there, 1).await, SHORTLY).await {} };
+    timeout(PATIENCE, kept).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_no_whole_message_is_closed_early() {
+    let (agent, _calls) = agent_with("listen = [\"tcp:127.0.0.1:0\"]").await;
+    let there = address(&agent, Transport::Tcp);
+    let options = |length: usize| {
+        format!(
+            "OPTIONS sip:x@{there} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: i\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+    };
+    let whole = options(0);
+    let mut speaks = connect(there, 1).await;
+    speaks.write_all(whole.as_bytes()).await.expect("said");
+    let mut room = [0; 2_048];
+    let heard = timeout(PATIENCE, speaks.read(&mut room)).await;
+    let octets = heard.expect("an answer in time").expect("an answer");
+    assert!(room[..octets].starts_with(b"SIP/2.0 200 "));
+    // Nothing, half a head, a body that does not come, and lines that are no message.
+    let begun = [
+        String::new(),
+        whole[..60].to_owned(),
+        options(9),
+        "\r\n\r\n".repeat(9),
+    ];
+    let mut silent = Vec::new();
+    for text in &begun {
+        let mut connection = connect(there, 2).await;
+        connection.write_all(text.as_bytes()).await.expect("said");
+        silent.push(connection);
+    }
+    // 20 T1 are a second here.
+    let began = tokio::time::Instant::now();
+    for connection in &mut silent {
+        let mut rest = Vec::new();
+        let ended = timeout(PATIENCE, connection.read_to_end(&mut rest)).await;
+        let _closed_or_reset = ended.expect("closed in time");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{began:?}");
+    assert_eq!(agent.counters().silent, 4);
+    assert!(is_open(&mut speaks, SHORTLY).await, "it has said something");
 }

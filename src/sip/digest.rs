@@ -227,7 +227,7 @@ impl Digests {
 }
 
 /// Failures of one IPv6 network of 64 bits are one party's.
-fn network(source: IpAddr) -> IpAddr {
+pub(super) fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

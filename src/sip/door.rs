@@ -15,6 +15,7 @@ use rsipstack::transaction::make_tag;
 use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
 
 use super::admission::Rate;
+use super::connections::Connections;
 use super::repair;
 use super::requests::RETRY_AFTER;
 use super::shared::{Counters, Warning, lock};
@@ -29,6 +30,7 @@ pub(super) struct Door {
     calls: Mutex<Rate>,
     others: Mutex<Rate>,
     counters: Arc<Counters>,
+    connections: Arc<Connections>,
     endpoint: Endpoint,
 }
 
@@ -47,6 +49,7 @@ impl Door {
     pub(super) fn new(
         calls_per_second: u32,
         counters: Arc<Counters>,
+        connections: Arc<Connections>,
         endpoint: Endpoint,
         now: Instant,
     ) -> Self {
@@ -55,6 +58,7 @@ impl Door {
             calls: Mutex::new(Rate::new(calls_per_second, now)),
             others: Mutex::new(Rate::new(others.max(OTHERS_MIN), now)),
             counters,
+            connections,
             endpoint,
         }
     }
@@ -161,6 +165,7 @@ impl TransportEventInspector for Door {
         let TransportEvent::Incoming(message, connection, from) = &mut event else {
             return Some(event);
         };
+        self.connections.heard(connection);
         repair::addresses(message);
         match (self.judge(message, from), message) {
             (Judgement::Pass, _) => Some(event),

@@ -16,15 +16,14 @@ use rsipstack::transport::transport_layer::TransportLayer;
 use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::websocket::WebSocketListenerConnection;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::config::{Listen, SipConfig, Transport};
+use super::connections::{Connections, Guest};
 use super::datagrams::Datagrams;
 use super::shared::Counters;
 use super::user_agent::SipError;
 
-/// Connections of one endpoint.
-const CONNECTIONS_MAX: usize = 1_024;
 /// The system's authorities, where Debian keeps them.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// After a connection could not be taken.
@@ -72,7 +71,7 @@ pub(super) async fn bind_streams(
     endpoint: &EndpointInnerRef,
     config: &SipConfig,
     stop: &CancellationToken,
-    counters: &Arc<Counters>,
+    connections: &Arc<Connections>,
 ) -> Result<Vec<Listen>, SipError> {
     let layer = &endpoint.transport_layer;
     let mut bound = Vec::new();
@@ -96,7 +95,7 @@ pub(super) async fn bind_streams(
                     here: tcp.get_addr().clone(),
                     endpoint: endpoint.clone(),
                     stop: stop.clone(),
-                    counters: counters.clone(),
+                    connections: connections.clone(),
                 };
                 tokio::spawn(door.accept(listener));
                 tcp.into()
@@ -127,34 +126,45 @@ struct Entrance {
     here: SipAddr,
     endpoint: EndpointInnerRef,
     stop: CancellationToken,
-    counters: Arc<Counters>,
+    connections: Arc<Connections>,
 }
 
 impl Entrance {
-    /// Takes connections, as many at a time as there may be: the stack would take any number, with
-    /// 128 KiB for each.
+    /// Takes connections, as many at a time as there may be.
     async fn accept(self, listener: TcpListener) {
         let layer = &self.endpoint.transport_layer;
+        let Ok(here) = self.here.get_socketaddr() else {
+            return;
+        };
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, far)) = accepted else {
                 // No descriptors, most likely: there may be some when others have ended.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            if layer.connections_count() >= CONNECTIONS_MAX {
-                self.counters.floods();
-                continue;
-            }
-            let stop = Some(self.stop.child_token());
-            // An error is a connection that has gone already.
-            if let Ok(connection) = TcpConnection::from_stream(stream, self.here.clone(), stop) {
-                layer.add_connection(connection.into());
+            let all = layer.connections_count();
+            if let Some(guest) = self.connections.enter(here, far, all) {
+                // An error is a connection that has gone already, or no descriptor for it.
+                let _gone = self.let_in(stream, guest);
             }
         }
+    }
+
+    fn let_in(&self, stream: TcpStream, guest: Guest) -> std::io::Result<()> {
+        let stream = stream.into_std()?;
+        let socket = stream.try_clone()?;
+        let stream = TcpStream::from_std(stream)?;
+        let ended = self.stop.child_token();
+        let connection = TcpConnection::from_stream(stream, self.here.clone(), Some(ended.clone()));
+        let connection = connection.map_err(std::io::Error::other)?;
+        let layer = &self.endpoint.transport_layer;
+        layer.add_connection(connection.into());
+        tokio::spawn(guest.stay(socket, ended));
+        Ok(())
     }
 }
 

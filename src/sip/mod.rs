@@ -12,7 +12,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | `user_agent`, `listen` | starts and stops the endpoint |
-//! | `datagrams`, `door` | what is let through to the stack |
+//! | `datagrams`, `connections`, `door` | what is let through to the stack |
 //! | `requests`, `sound`, `admission`, `digest` | what comes in, and who may call |
 //! | `session`, `transfer` | one task for each leg: ringing, answered, transferred, ended |
 //! | `route`, `registrar`, `trunks` | where calls go, where phones are, where we register |
@@ -21,6 +21,7 @@
 mod admission;
 mod cause;
 mod config;
+mod connections;
 mod datagrams;
 mod digest;
 mod door;

@@ -226,6 +226,10 @@ pub(super) enum Warning {
     LockedOut(IpAddr),
     /// Digests are wrong from more addresses than are remembered.
     Guessing,
+    /// There are as many connections as may be, from this address or at all.
+    Connections(Option<IpAddr>),
+    /// A connection from there said nothing.
+    Silent(IpAddr),
 }
 
 macro_rules! counters {
@@ -280,4 +284,6 @@ counters! {
     events_lost,
     /// Requests beyond the rate, and connections beyond the most there may be.
     floods,
+    /// TCP connections closed because their first message was not whole in time.
+    silent,
 }

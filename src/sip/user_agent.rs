@@ -17,6 +17,7 @@ use rsipstack::transport::transport_layer::TransportLayer;
 use tokio::sync::mpsc;
 
 use super::config::{Listen, SipConfig};
+use super::connections::Connections;
 use super::digest::Digests;
 use super::door::{self, Door};
 use super::leg::{Incoming, Leg, LegError, LegEvents, LegId, Outgoing};
@@ -88,12 +89,23 @@ impl UserAgent {
         let mut listens = listen::bind_datagrams(&layer, &config, &stop, &counters).await?;
         let datagrams = listens.iter().map(|l| l.address).collect();
         let registrar = Arc::new(Mutex::new(Registrar::default()));
-        let endpoint = endpoint(layer, &config, &stop, registrar.clone(), &counters);
+        let connections = Connections::new(config.t1, counters.clone());
+        let behind = door::Endpoint::default();
+        let door = Door::new(
+            config.calls_per_second,
+            counters.clone(),
+            connections.clone(),
+            behind.clone(),
+            Instant::now(),
+        );
+        let endpoint = endpoint(layer, &config, &stop, registrar.clone(), door);
+        // It was empty.
+        let _set_once = behind.set(Arc::downgrade(&endpoint.inner));
         let requests = endpoint
             .incoming_transactions()
             .map_err(|e| SipError::Stack(e.to_string()))?;
         serve(&endpoint).await;
-        listens.extend(listen::bind_streams(&endpoint.inner, &config, &stop, &counters).await?);
+        listens.extend(listen::bind_streams(&endpoint.inner, &config, &stop, &connections).await?);
         let queue = INCOMING_MAX.min(calls_max.max(1));
         let (incoming, given_out) = mpsc::channel(queue);
         let core = Arc::new(core(
@@ -190,13 +202,10 @@ fn endpoint(
     config: &SipConfig,
     stop: &CancellationToken,
     registrar: Arc<Mutex<Registrar>>,
-    counters: &Arc<Counters>,
+    door: Door,
 ) -> Endpoint {
     let t1 = config.t1;
-    let behind = door::Endpoint::default();
-    let rate = config.calls_per_second;
-    let door = Door::new(rate, counters.clone(), behind.clone(), Instant::now());
-    let endpoint = EndpointBuilder::new()
+    EndpointBuilder::new()
         .with_user_agent("Crosspoint")
         .with_transport_layer(layer)
         .with_cancel_token(stop.child_token())
@@ -211,10 +220,7 @@ fn endpoint(
             timerc: TIMER_C,
             ..EndpointOption::default()
         })
-        .build();
-    // It was empty.
-    let _set_once = behind.set(Arc::downgrade(&endpoint.inner));
-    endpoint
+        .build()
 }
 
 /// Lets the endpoint run. When it is first polled it begins to serve what was bound, and it would

@@ -39,7 +39,11 @@ pub(crate) async fn agent_of(settings: &str, calls: usize) -> (Arc<UserAgent>, R
         true => "",
         false => "listen = [\"udp:127.0.0.1:0\"]",
     };
-    let text = format!("t1 = 50\n{listen}\n{settings}");
+    let t1 = match settings.contains("t1 =") {
+        true => "",
+        false => "t1 = 50",
+    };
+    let text = format!("{t1}\n{listen}\n{settings}");
     let settings: SipSettings = toml::from_str(&text).expect("settings");
     let config = SipConfig::new(settings).expect("settings in order");
     UserAgent::start(config, calls).await.expect("it listens")

@@ -66,6 +66,11 @@ impl Collector for Phone {
                 "SIP requests and connections beyond the limits",
                 c.floods,
             ),
+            (
+                "sip_connections_silent",
+                "SIP connections closed as no whole message came in time",
+                c.silent,
+            ),
         ];
         for (name, help, count) in counts {
             counter(&mut e, name, help, count)?;
