@@ -277,7 +277,10 @@ fn let_in(
         leg,
         events,
     });
-    core.counters.let_in();
+    match is_own {
+        true => core.counters.inner(),
+        false => core.counters.let_in(),
+    }
     tokio::spawn(session::serve(
         session,
         Called {

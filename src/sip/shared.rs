@@ -266,6 +266,8 @@ macro_rules! counters {
 counters! {
     /// Calls that came in and were let in.
     let_in,
+    /// Calls of the endpoint to itself.
+    inner,
     /// INVITEs that we sent.
     dialled,
     /// Calls of either direction that were answered.

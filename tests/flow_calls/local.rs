@@ -70,6 +70,10 @@ async fn a_flow_that_calls_itself_comes_to_an_end() {
     house.flow("1000", [Step::Connect(Box::new(itself))]);
     let mut caller = Caller::calls(&house, "1000", 500.0).await;
     assert_eq!(caller.is_refused().await, 482);
+    // One comes in from elsewhere.
+    let counted = house.agent.counters();
+    let inner = u64::from(LOCAL_HOPS_MAX);
+    assert_eq!((counted.let_in, counted.inner), (1, inner));
     let calls = usize::from(LOCAL_HOPS_MAX) + 1;
     assert_eq!(house.book.legs(true).len(), calls);
     assert_eq!(house.book.called().await, vec![LegStatus::Failed; calls]);

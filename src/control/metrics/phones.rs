@@ -29,6 +29,7 @@ impl Collector for Phone {
         }
         let counts = [
             ("sip_let_in", "SIP calls that were let in", c.let_in),
+            ("sip_inner", "SIP calls of the switch to itself", c.inner),
             ("sip_dialled", "INVITEs sent", c.dialled),
             (
                 "sip_answered",
