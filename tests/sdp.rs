@@ -253,6 +253,35 @@ fn errors_say_what_and_where() {
     assert_eq!(port.to_string(), "line 3: Media port is malformed");
     assert_eq!(error("s=-\r\nv=0\r\n"), SdpError::NoVersion);
     assert_eq!(error(""), SdpError::NoVersion);
+    let address = |session: &str, media: &str| {
+        let media = format!("c=IN IP4 {session}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n{media}");
+        Description::parse(format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\n{media}").as_bytes())
+    };
+    for odd in [
+        "999.1.1.1",
+        "1.2.3",
+        "1",
+        "1.2.3.4.",
+        "::g",
+        "phone.example.7",
+        "1.2.3.4:5",
+    ] {
+        let error = address(odd, "").expect_err(odd).to_string();
+        let why = "the address of c= is neither an IP address nor a host name";
+        assert_eq!(error, format!("line 4: {why}"), "{odd}");
+        let media = format!("c=IN IP4 {odd}\r\n");
+        let error = address("192.0.2.1", &media).expect_err(odd).to_string();
+        assert_eq!(error, format!("line 7: {why}"), "{odd}");
+    }
+    for fine in [
+        "phone.example",
+        "7.phone.example.",
+        "a1",
+        "192.0.2.1/127",
+        "fe80::1%eth0",
+    ] {
+        assert!(address(fine, "").is_ok(), "{fine}");
+    }
     let short = error("v=0\r\nm=audio 4000 RTP/AVP\r\n");
     assert_eq!(short.to_string(), "line 2: Media fmt is missing");
 }

@@ -314,3 +314,13 @@ fn offers_of_nonsense_fill_no_log() {
     let said = ["WARN", "media refused", "line 6: Media port is malformed"];
     assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
 }
+
+#[test]
+fn an_address_that_is_none_is_refused_with_its_line() {
+    let greets = flow("1000", "\"greeting\"\nprompt = \"builtin:welcome\"\n");
+    let switch = Answering::start(&[("greets", &greets)]);
+    let sdp = SDP.replace("c=IN IP4 127.0.0.1", "c=IN IP4 999.1.1.1");
+    assert_eq!(switch.call_with("1000", "", &sdp).status(), 488);
+    let said = ["WARN", "line 4: the address of c= is neither"];
+    assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
+}

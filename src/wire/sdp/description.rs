@@ -6,6 +6,7 @@ use sdp_types::{Attribute, Connection, Session};
 
 use super::attributes::{Fate, Typed, fate};
 use super::codec::Codec;
+use super::connection::{address_of, check_addresses};
 use super::error::SdpError;
 use super::repair::repair;
 use super::{SDP_BYTES_MAX, SDP_FORMATS_MAX, SDP_LINES_MAX, SDP_MEDIA_MAX};
@@ -171,6 +172,7 @@ impl Description {
                 line: media_line_number(text, SDP_MEDIA_MAX),
             });
         }
+        check_addresses(&session, &medias, text)?;
         let mut direction = None;
         session.attributes.retain_mut(|attribute| {
             normalize(attribute);
@@ -432,16 +434,6 @@ pub(super) fn payload_type(format: &str) -> Option<u8> {
     format.parse().ok().filter(|pt| *pt < 128)
 }
 
-/// The address without `/ttl`, `/count` and zone; `None` for a name.
-fn address_of(connection: &Connection) -> Option<IpAddr> {
-    let text = connection.connection_address.as_str();
-    let text = text.split_once('/').map_or(text, |(address, _)| address);
-    text.split_once('%')
-        .map_or(text, |(address, _)| address)
-        .parse()
-        .ok()
-}
-
 /// `<port> [<nettype> <addrtype> <address>]` (RFC 3605 section 2.1).
 fn rtcp_target(text: &str) -> Option<RtcpTarget> {
     let mut fields = text.split_ascii_whitespace();
@@ -517,7 +509,7 @@ fn line_count(text: &[u8]) -> usize {
 }
 
 /// The line number of the `index`-th `m=` line; only for error messages.
-fn media_line_number(text: &[u8], index: usize) -> usize {
+pub(super) fn media_line_number(text: &[u8], index: usize) -> usize {
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     let mut media_lines = lines.filter(|(_, line)| line.starts_with(b"m="));
     media_lines.nth(index).map_or(0, |(number, _)| number + 1)

@@ -59,6 +59,8 @@ pub enum Fault {
     TrailingData,
     /// It appears a second time.
     Repeated,
+    /// It is neither an IP address nor a host name.
+    NoAddress,
 }
 
 impl std::fmt::Display for Fault {
@@ -68,6 +70,7 @@ impl std::fmt::Display for Fault {
             Self::Missing => "is missing",
             Self::TrailingData => "has trailing data",
             Self::Repeated => "is there twice",
+            Self::NoAddress => "is neither an IP address nor a host name",
         })
     }
 }

@@ -11,6 +11,7 @@
 mod attributes;
 mod codec;
 mod compose;
+mod connection;
 mod description;
 mod error;
 mod negotiate;
