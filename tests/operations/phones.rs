@@ -315,6 +315,18 @@ fn offers_of_nonsense_fill_no_log() {
     assert_eq!(lines_with(&switch.log(), &said), 1, "{}", switch.log());
 }
 
+/// The echo ends with the media, and would go on to silence.
+#[test]
+fn nothing_is_said_to_a_call_whose_media_has_ended() {
+    let echo = flow("1000", "\"echo\"\n");
+    let switch = Answering::configured("setup-timeout = 1\n", &[("echo", &echo)]);
+    let call = switch.call("1000");
+    assert_eq!(call.status(), 200);
+    wait_until("its media is gone", || switch.metric("calls") == Some(0));
+    wait_until("it is over", || switch.metric("sip_calls") == Some(0));
+    assert_eq!(lines_with(&switch.log(), &["WARN"]), 0, "{}", switch.log());
+}
+
 #[test]
 fn an_address_that_is_none_is_refused_with_its_line() {
     let greets = flow("1000", "\"greeting\"\nprompt = \"builtin:welcome\"\n");

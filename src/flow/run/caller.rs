@@ -142,7 +142,7 @@ pub(super) async fn record(live: &Live, on: bool) -> Result<(), Over> {
     };
     match live.switch().start_recording(&live.sid, &request).await {
         Ok(started) => live.recorded(RECORDING, &started.path),
-        Err(error) => tracing::warn!(call_id = %live.sid, %error, "not recorded"),
+        Err(error) => live.warn("not recorded", &error),
     }
     Ok(())
 }
@@ -157,13 +157,13 @@ pub(super) async fn tone(live: &Live, tone: &str, limit: Duration) -> Result<(),
 /// Begins a tone for the caller.
 pub(super) fn sound(live: &Live, tone: &str, limit: Option<Duration>) {
     let who = Participants::Tag(CALLER);
-    let plan = TonePlan::parse(tone).map_err(|error| error.to_string());
-    let played = plan.and_then(|plan| {
-        let played = live.switch().play_tone(&live.sid, who, &plan, limit);
-        played.map_err(|error| error.to_string())
-    });
-    if let Err(error) = played {
-        tracing::warn!(call_id = %live.sid, %error, "no tone");
+    match TonePlan::parse(tone) {
+        Ok(plan) => {
+            if let Err(error) = live.switch().play_tone(&live.sid, who, &plan, limit) {
+                live.warn("no tone", &error);
+            }
+        }
+        Err(error) => tracing::warn!(call_id = %live.sid, %error, "no tone"),
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn echo(live: &Live, limit: Duration) -> Result<(), Over> {
     let who = Participants::Tag(CALLER);
     let switch = live.switch();
     if let Err(error) = switch.echo(&live.sid, who, true) {
-        tracing::warn!(call_id = %live.sid, %error, "no echo");
+        live.warn("no echo", &error);
         return Ok(());
     }
     let pressed = keys(live, &one_of(Keys::ALL, limit)).await?;

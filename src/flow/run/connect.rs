@@ -115,7 +115,7 @@ async fn record(live: &Live) {
     };
     match live.switch().start_recording(&live.sid, &request).await {
         Ok(started) => live.recorded(RECORDING, &started.path),
-        Err(error) => tracing::warn!(call_id = %live.sid, %error, "not recorded"),
+        Err(error) => live.warn("not recorded", &error),
     }
 }
 
@@ -210,7 +210,7 @@ fn call(
     let sdp = match live.offer_to(&branch, Some(policy(ring.early))) {
         Ok(sdp) => sdp,
         Err(error) => {
-            tracing::warn!(call_id = %live.sid, %error, "nothing to offer");
+            live.warn("nothing to offer", &error);
             return None;
         }
     };
@@ -266,7 +266,7 @@ async fn progress(live: &Live, callee: &Callee, sdp: &[u8], ring: &Ring<'_>) -> 
         return Ok(false);
     };
     if let Err(error) = live.take_answer(&callee.branch, &audio, true, None) {
-        tracing::warn!(call_id = %live.sid, %error, "no early media");
+        live.warn("no early media", &error);
         return Ok(false);
     }
     live.ring(true).await?;

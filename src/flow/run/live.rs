@@ -14,7 +14,7 @@ use super::sdp::Audio;
 use super::{Desk, Over, quality};
 use crate::flow::script::Flow;
 use crate::sip::{Cause, Ending, Incoming, Leg, LegEvents};
-use crate::switch::{Snapshot, Switch};
+use crate::switch::{Snapshot, Switch, SwitchError};
 pub(super) use media::Branch;
 use media::Peer;
 
@@ -105,6 +105,15 @@ impl Live {
 
     pub(super) fn switch(&self) -> &Arc<Switch> {
         &self.desk.switch
+    }
+
+    /// Says in the log what could not be done. Of a call whose media has just ended there is nothing
+    /// to say: it is hung up as soon as that is seen.
+    pub(super) fn warn(&self, what: &str, error: &SwitchError) {
+        match error {
+            SwitchError::UnknownCall => tracing::debug!(call_id = %self.sid, %error, "{what}"),
+            _ => tracing::warn!(call_id = %self.sid, %error, "{what}"),
+        }
     }
 
     pub(super) fn is_answered(&self) -> bool {

@@ -81,7 +81,7 @@ async fn leave_key(live: &Live, queue: &Queue) -> Option<Gathering> {
     let who = Participants::Tag(CALLER);
     let begun = live.switch().gather(&live.sid, who, &wanted).await;
     begun
-        .inspect_err(|error| tracing::warn!(call_id = %live.sid, %error, "no key to leave by"))
+        .inspect_err(|error| live.warn("no key to leave by", error))
         .ok()
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn voicemail(
             let what = (name, &*started.path);
             until_recorded(live, what, finish, voicemail.max, &mut events).await?;
         }
-        Err(error) => tracing::warn!(call_id = %live.sid, %error, "no voicemail"),
+        Err(error) => live.warn("no voicemail", &error),
     }
     Ok(voicemail.next)
 }

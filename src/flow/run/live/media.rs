@@ -109,6 +109,10 @@ impl Live {
     }
 
     fn refusal(&self, error: &SwitchError) -> Cause {
+        if matches!(error, SwitchError::UnknownCall) {
+            self.warn("media refused", error);
+            return Cause::TIMEOUT;
+        }
         let call_id = &self.sid;
         // Whoever offers nonsense with each INVITE fills no disk with it.
         match self.desk.warned.ask(self.leg.far(), Instant::now()) {

@@ -37,7 +37,7 @@ impl Live {
         let who = Participants::Tag(CALLER);
         let set = self.switch().set_idle(&self.sid, who, IdleChoice::Silence);
         if let Err(error) = set {
-            tracing::warn!(call_id = %self.sid, %error, "no silence between sounds");
+            self.warn("no silence between sounds", &error);
         }
     }
 
