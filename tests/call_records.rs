@@ -111,6 +111,29 @@ fn calls_are_listed_while_they_are_written() {
         "{text}"
     );
 
+    let text = folder.refused(&["--call-records", "."]);
+    assert_eq!(
+        text,
+        "crosspoint: .: is a folder, and not the file of call records\n"
+    );
+    std::fs::write(
+        folder.0.join("text"),
+        "no database, but rather long ".repeat(9),
+    )
+    .unwrap();
+    let text = folder.refused(&["--call-records", "text"]);
+    assert_eq!(text, "crosspoint: text: is not a database\n", "said once");
+    for (path, why) in [
+        (folder.0.join("no/calls.sqlite"), "there is no folder "),
+        (folder.0.clone(), "is a folder"),
+    ] {
+        let error = Store::open(&path, Options::default())
+            .unwrap_err()
+            .to_string();
+        let named = error.starts_with(&format!("{}: {why}", path.display()));
+        assert!(named && !error.contains(".lock"), "{error}");
+    }
+
     let store = store(&folder.0.join("calls.sqlite"));
     assert_eq!(folder.listed(&[]), "no calls\n");
     start(&store, SID, "+919845000001");

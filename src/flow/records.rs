@@ -188,6 +188,12 @@ pub enum StoreError {
         /// Its `user_version`.
         found: i64,
     },
+    /// The folder that it is to be in is not there.
+    #[error("{}: there is no folder {}", .0.display(), folder_of(.0).display())]
+    NoFolder(PathBuf),
+    /// It is a folder itself.
+    #[error("{}: is a folder, and not the file of call records", .0.display())]
+    IsFolder(PathBuf),
     /// There is none.
     #[error("{}: there is no such file; a switch writes it when it carries calls", .0.display())]
     Missing(PathBuf),
@@ -206,6 +212,14 @@ impl StoreError {
     }
 }
 
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// SQLite's errors in words that say what to do.
 fn said(error: &rusqlite::Error) -> String {
     use rusqlite::ErrorCode::{
@@ -213,9 +227,10 @@ fn said(error: &rusqlite::Error) -> String {
         SystemIoFailure,
     };
     let what = match error.sqlite_error_code() {
-        Some(NotADatabase) => "is not a database",
+        // Its own words are these.
+        Some(NotADatabase) => return "is not a database".to_owned(),
         Some(DatabaseCorrupt) => "is damaged; move it away, or restore it",
-        Some(DiskFull) => "the disk is full",
+        Some(DiskFull) => return "the disk is full".to_owned(),
         Some(ReadOnly) => "cannot be written",
         Some(CannotOpen) => "cannot be opened; is its directory there, and may it be written?",
         Some(DatabaseBusy) => "is locked by another program",

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::print;
 use super::text::clean;
+use crate::flow::records::StoreError;
 use crate::flow::records::read::{CallRecord, Filter, LegRecord, Moment, Reader};
 
 /// What comes after the options in the help.
@@ -68,10 +69,10 @@ struct Whole<'a> {
 /// # Errors
 /// If there are no records, they cannot be read, or there is no such call.
 pub fn run(args: &CallsArgs) -> Result<()> {
-    let reader = Reader::open(&args.call_records)?;
+    let reader = Reader::open(&args.call_records).map_err(whole)?;
     match &args.sid {
         Some(sid) => {
-            let Some((call, legs)) = reader.call(sid)? else {
+            let Some((call, legs)) = reader.call(sid).map_err(whole)? else {
                 bail!("no call has the SID {}", clean(sid));
             };
             let whole = Whole {
@@ -84,13 +85,18 @@ pub fn run(args: &CallsArgs) -> Result<()> {
             }
         }
         None => {
-            let calls = reader.list(&filter(args))?;
+            let calls = reader.list(&filter(args)).map_err(whole)?;
             match args.json {
                 true => print(&calls.iter().map(line).collect::<Result<String>>()?),
                 false => print(&show::list(&calls)),
             }
         }
     }
+}
+
+/// These errors say their causes themselves; printed as a chain they would say them again.
+fn whole(error: StoreError) -> anyhow::Error {
+    anyhow::Error::msg(error.to_string())
 }
 
 fn filter(args: &CallsArgs) -> Filter {

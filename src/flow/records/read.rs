@@ -263,6 +263,9 @@ impl Reader {
     /// # Errors
     /// If it is not there, cannot be read, or is none of ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            return Err(StoreError::IsFolder(path.to_owned()));
+        }
         if !path.is_file() {
             return Err(StoreError::Missing(path.to_owned()));
         }

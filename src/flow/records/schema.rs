@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::outbox::{Outbox, Tell};
-use super::{Options, StoreError};
+use super::{Options, StoreError, folder_of};
 
 /// `user_version` of what this program writes.
 pub(super) const VERSION: i64 = 1;
@@ -106,6 +106,12 @@ CREATE TABLE alive (
 /// Takes the lock that keeps a second switch from this database. It is a file of its own: closing
 /// another handle of the database would give up SQLite's locks (POSIX `fcntl`).
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    if path.is_dir() {
+        return Err(StoreError::IsFolder(path.to_owned()));
+    }
+    if !folder_of(path).is_dir() {
+        return Err(StoreError::NoFolder(path.to_owned()));
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let failed = |source| StoreError::Lock {
