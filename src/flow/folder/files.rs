@@ -13,7 +13,7 @@ pub const FILES_MAX: usize = 1_000;
 /// What their names end with.
 pub(super) const EXTENSION: &str = ".toml";
 /// Most entries of a directory that are looked at.
-const ENTRIES_MAX: usize = 100_000;
+pub(super) const ENTRIES_MAX: usize = 100_000;
 
 /// A file as it was at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::files::ENTRIES_MAX;
 use super::*;
 use crate::flow::script::SCRIPT_BYTES_MAX;
 
@@ -267,6 +268,15 @@ fn directories_have_limits() {
     assert!(files.wrong()[0].ends_with("more than 1000 flows"));
     assert!(!folder.reload());
     assert_eq!(folder.numbers().len(), FILES_MAX);
+
+    // Whatever else is in it is looked at, too.
+    let crowded = Folder::new();
+    for n in 0..ENTRIES_MAX {
+        crowded.write(&n.to_string(), "");
+    }
+    crowded.open();
+    crowded.write("one-more", "");
+    assert!(crowded.wrong()[0].ends_with("more than 100000 entries"));
 
     let small = Folder::new();
     let text = flow(&["1"], 486);

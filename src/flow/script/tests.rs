@@ -432,20 +432,14 @@ fn numbers_of_applets_have_limits() {
         120.001,
     );
     let menu = "applet = \"menu\"\nprompt = \"builtin:menu\"\nkeys.1 = \"a\"\n";
-    limit(&format!("{menu}timeout = $"), 1, 0.99);
-    limit(&format!("{menu}timeout = $"), 600, 601);
     limit(&format!("{menu}retries = $"), 7, 8);
     let gather = "applet = \"gather\"\nprompt = \"builtin:menu\"\n";
     limit(&format!("{gather}digits = $"), 1, 0);
     limit(&format!("{gather}digits = $"), 64, 65);
     limit(&format!("{gather}digits = 5\ndigits-min = $"), 5, 6);
+    limit(&format!("{gather}digits = 5\ndigits-min = $"), 1, 0);
+    let gather = format!("{gather}digits = 5\n");
     let connect = "applet = \"connect\"\nto = \"anna\"\n";
-    limit(&format!("{connect}ring-timeout = $"), 600, 601);
-    limit(
-        &format!("{connect}time-limit = $"),
-        SECONDS_MAX,
-        SECONDS_MAX + 1,
-    );
     limit(
         &format!("{connect}caller-id = \"$\""),
         "1".repeat(NUMBER_LEN_MAX),
@@ -473,8 +467,25 @@ fn numbers_of_applets_have_limits() {
         QUEUE_SIZE_MAX,
         QUEUE_SIZE_MAX + 1,
     );
-    limit(&format!("{queue}max-wait = $"), 600, 601);
     let voicemail = "applet = \"voicemail\"\nprompt = \"builtin:menu\"\n";
+    // Seconds, from … to.
+    let times: [(&str, &str, u64, u64); 10] = [
+        (menu, "timeout", 1, 600),
+        (&gather, "timeout", 1, 600),
+        (&gather, "key-timeout", 1, 600),
+        (connect, "ring-timeout", 1, 600),
+        (connect, "time-limit", 1, SECONDS_MAX),
+        (&queue, "announce-every", 1, SECONDS_MAX),
+        (&queue, "max-wait", 1, 600),
+        (&queue, "ring-timeout", 1, 600),
+        (&queue, "wrap-up", 0, SECONDS_MAX),
+        (voicemail, "silence", 1, 3_600),
+    ];
+    for (applet, field, from, to) in times {
+        let field = format!("{applet}{field} = $");
+        limit(&field, from, f64::from(u32::try_from(from).unwrap()) - 0.01);
+        limit(&field, to, to + 1);
+    }
     limit(&format!("{voicemail}max-seconds = $"), 3_600, 3_601);
     let play = "applet = \"play\"\nprompt = \"builtin:menu\"\n";
     limit(&format!("{play}times = $"), TIMES_MAX, TIMES_MAX + 1);

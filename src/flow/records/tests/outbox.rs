@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
+use crate::flow::callback::body::LEGS_TOLD_MAX;
 use crate::flow::callback::{FAILING_HOST_MAX, IN_FLIGHT_MAX, PER_HOST_MAX};
 use crate::flow::records::outbox::{Due, Outbox, Outcome};
 
@@ -267,4 +268,46 @@ fn what_a_failed_transaction_queued_does_not_count() {
     assert_eq!(desk.due(START + 5_000).now, []);
     desk.settle(id, Outcome::Failed, START);
     assert_eq!(desk.due(START + 5_000).now.len(), 1);
+}
+
+#[test]
+fn a_call_tells_of_so_many_legs_and_no_more() {
+    for (legs, told) in [
+        (LEGS_TOLD_MAX, LEGS_TOLD_MAX),
+        (LEGS_TOLD_MAX + 1, LEGS_TOLD_MAX),
+    ] {
+        let mut desk = Desk::new(&Options::default());
+        desk.call("a", URL, 0);
+        for n in 1..legs {
+            let leg = LegStarted {
+                call: "a",
+                leg: &n.to_string(),
+                inbound: false,
+                from: "1",
+                to: "2",
+            };
+            let begun = Event::leg_started(START, &leg);
+            assert!(begun.write(&desk.db, &mut desk.outbox).unwrap());
+        }
+        let over = CallEnded {
+            call: "a",
+            ending: Ending {
+                cause: Cause(480),
+                by: EndedBy::Nobody,
+            },
+            answered: false,
+            digits: 0,
+            recordings: &[],
+        };
+        let over = Event::call_ended(START, &over);
+        assert!(over.write(&desk.db, &mut desk.outbox).unwrap());
+        desk.outbox.committed();
+        let due = desk.due(START).now;
+        let body: serde_json::Value = serde_json::from_str(&due[0].body).unwrap();
+        assert_eq!(
+            body["Legs"].as_array().map(Vec::len),
+            Some(told),
+            "of {legs}"
+        );
+    }
 }
