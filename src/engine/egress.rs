@@ -75,6 +75,8 @@ pub(super) struct Egress {
     /// Ticks by which timestamps were ahead of the wall clock after switches; given back at the
     /// next one that leaves time, and in the next pause.
     lead: u32,
+    /// What pauses gave back of it since `newest`, in the timestamp of the next frame of our own.
+    given_back: u32,
     clock_hz: u32,
     /// Packets and payload bytes for sender reports, modulo 2^32.
     packets: u32,
@@ -103,6 +105,7 @@ impl Egress {
             newest_at: Micros::ZERO,
             step: 0,
             lead: 0,
+            given_back: 0,
             clock_hz: 0,
             packets: 0,
             octets: 0,
@@ -180,6 +183,7 @@ impl Egress {
     ) -> Outgoing {
         let timestamp = self.own_timestamp(now, ticks, clock_hz, origin);
         self.own = Some(timestamp.plus(ticks));
+        self.given_back = 0;
         self.newest = timestamp;
         self.newest_at = now;
         self.step = ticks;
@@ -211,8 +215,15 @@ impl Egress {
         if let Some(own) = &mut self.own {
             let back = self.lead.min(ticks);
             self.lead -= back;
+            self.given_back = self.given_back.saturating_add(back);
             *own = own.plus(ticks - back);
         }
+    }
+
+    /// The next frame of our own is not to come: what its timestamp gave back was not.
+    fn take_back(&mut self) {
+        let back = std::mem::take(&mut self.given_back);
+        self.lead = self.lead.saturating_add(back);
     }
 
     /// When the next packet is due, so that timestamps are ahead of the wall clock by no more than
@@ -223,14 +234,17 @@ impl Egress {
         self.newest_at.plus(if self.started { ahead_us } else { 0 })
     }
 
-    /// The latest frame of our own was said before it was due, by so much.
+    /// A frame of our own is said before it is due, by so much.
     pub(super) fn said_early(&mut self, ticks: u32) {
-        self.lead = self.lead.saturating_add(ticks);
+        if self.own.is_some() {
+            self.lead = self.lead.saturating_add(ticks);
+        }
     }
 
     /// Frames of our own end, even if none was sent: packets were taken in for them, whose numbers
     /// nobody is to miss. Whatever comes next, and whenever, goes by the wall clock.
     pub(super) fn rest(&mut self) {
+        self.take_back();
         self.own = None;
         self.broken |= self.started;
     }
@@ -423,6 +437,7 @@ impl Egress {
 
     #[cold]
     fn switch(&mut self, now: Micros, packet: &Incoming) {
+        self.take_back();
         let elapsed = ticks(now.since(self.newest_at), self.clock_hz);
         let leap = self.leap(elapsed, self.step);
         self.map(packet, self.newest.plus(leap));
@@ -446,7 +461,7 @@ impl Egress {
     /// Another clock: ticks of the one before say nothing any more.
     fn keep_time_in(&mut self, clock_hz: u32) {
         if std::mem::replace(&mut self.clock_hz, clock_hz) != clock_hz {
-            self.lead = 0;
+            (self.lead, self.given_back) = (0, 0);
         }
     }
 
@@ -601,6 +616,33 @@ mod tests {
         // In its time again: 40 ms have passed.
         let next = egress.frame(Micros(40 * MS), 160, 8_000, || start);
         assert_eq!(next.timestamp.0, 320);
+    }
+
+    #[test]
+    fn what_a_pause_gives_back_is_given_back_though_no_frame_follows() {
+        let start = Origin {
+            ssrc: 1,
+            seq: SequenceNumber(0),
+            timestamp: RtpTimestamp(0),
+        };
+        for rests in [true, false] {
+            let mut egress = Egress::new();
+            // Twenty times a frame that is 10 ms early, a pause, and one relayed packet.
+            for n in 0..20_u16 {
+                let at = u64::from(n) * 100;
+                egress.frame(Micros(at * MS), 160, 8_000, || start);
+                egress.said_early(80);
+                egress.frame(Micros((at + 10) * MS), 160, 8_000, || start);
+                egress.pause(160);
+                if rests {
+                    egress.rest();
+                }
+                let relayed = packet(0, 9, n, u32::from(n) * 800);
+                let out = pass(&mut egress, at + 80, relayed);
+                let (_, _, timestamp, _) = out.expect("it is sent");
+                assert_eq!(u64::from(timestamp), (at + 80) * 8, "{n}, rests: {rests}");
+            }
+        }
     }
 
     #[test]
