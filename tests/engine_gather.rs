@@ -5,6 +5,8 @@
     reason = "test data is built from small counts"
 )]
 
+#[path = "engine_gather/bridge.rs"]
+mod bridge;
 mod engine_support;
 #[path = "engine_gather/step.rs"]
 mod step;

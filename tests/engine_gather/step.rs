@@ -44,30 +44,29 @@ fn join(world: &mut World) -> StreamIx {
     ix
 }
 
-/// The party in a room with two others.
-fn enter_room(world: &mut World) {
-    let parties = [A, join(world), join(world)].map(|stream| Member {
+/// The party in a bridge with so many others.
+fn enter_bridge(world: &mut World, others: usize) {
+    let parties = [A].into_iter().chain((0..others).map(|_| join(world)));
+    let members = parties.map(|stream| Member {
         stream,
         talks: true,
         listens: true,
         gain: Gain::UNITY,
     });
-    let room = BridgeConfig {
-        members: parties.into_iter().collect(),
+    let bridge = BridgeConfig {
+        members: members.collect(),
         ..BridgeConfig::default()
     };
-    world.apply(Change::Bridge(BridgeIx(0), Box::new(room)));
+    world.apply(Change::Bridge(BridgeIx(0), Box::new(bridge)));
 }
 
 /// Who is asked for keys.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Asked {
-    /// A party whose keys were listened to before.
-    Known,
-    /// One that nobody listened to.
-    Unknown,
-    /// One in a bridge.
-    InBridge,
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// With so many others in a bridge: with one, packets pass until the prompt.
+    others: usize,
+    /// Its keys were listened to before.
+    known: bool,
 }
 
 /// Who says soft noise, and a key from one sample on for 100 ms.
@@ -143,13 +142,12 @@ fn heard(world: &World) -> Vec<(f64, i16)> {
 fn stops_after(seed: u64, asked: Asked) -> f64 {
     let mut world = world();
     let mut caller = Caller::new(&world, seed);
-    let known = asked == Asked::Known;
-    world.apply(Change::TypeAhead(A, known));
+    world.apply(Change::TypeAhead(A, asked.known));
     caller.talk(&mut world, 10);
     let phase = caller.random.u64(..20);
     world.wait(phase);
-    if asked == Asked::InBridge {
-        enter_room(&mut world);
+    if asked.others > 0 {
+        enter_bridge(&mut world, asked.others);
     }
     let mut any = config([Some(clip(5_000, 9_000))]);
     any.rules.finish = Keys::NONE;
@@ -157,7 +155,7 @@ fn stops_after(seed: u64, asked: Asked) -> f64 {
     world.wait(20 - phase);
     caller.say(&mut world);
     // Where its packets were not known the prompt has been put in step after half a second.
-    let began = caller.press_in(if known { 60 } else { 560 });
+    let began = caller.press_in(if asked.known { 60 } else { 560 });
     caller.talk(&mut world, 45);
     world.wait(2_000);
     let (_, gathered) = only(&mut world);
@@ -171,18 +169,38 @@ fn stops_after(seed: u64, asked: Asked) -> f64 {
 }
 
 /// Wherever in its packet a tone begins and wherever between packets the prompt did.
+#[track_caller]
+fn assert_stops(asked: Asked, runs: u64) {
+    let stops = (0..runs).map(|seed| stops_after(seed, asked));
+    let worst = stops.fold(0.0, f64::max);
+    println!("{asked:?}: the prompt's last sample {worst:.2} ms after the tone's start");
+    assert!(worst <= STOPS_MS, "{asked:?}: {worst} ms");
+}
+
 #[test]
 fn a_tone_of_any_phase_stops_the_prompt_in_40_ms() {
-    for (asked, bar_ms) in [
-        (Asked::Known, STOPS_MS),
-        (Asked::Unknown, STOPS_MS),
-        // Its frames are everybody's: a suspicion takes 13 ms, and a frame on each side of it 20.
-        (Asked::InBridge, 53.0),
-    ] {
-        let stops = (0..250).map(|seed| stops_after(seed, asked));
-        let worst = stops.fold(0.0, f64::max);
-        println!("{asked:?}: the prompt's last sample {worst:.2} ms after the tone's start");
-        assert!(worst <= bar_ms, "{asked:?}: {worst} ms");
+    for known in [true, false] {
+        assert_stops(Asked { others: 0, known }, 250);
+    }
+}
+
+/// Each member's frames leave in step with its own packets.
+#[test]
+fn in_a_bridge_a_tone_stops_the_prompt_in_40_ms() {
+    let known = true;
+    assert_stops(Asked { others: 2, known }, 500);
+}
+
+#[test]
+fn in_a_bridge_the_tone_of_one_unheard_before_stops_the_prompt_in_40_ms() {
+    let known = false;
+    assert_stops(Asked { others: 2, known }, 500);
+}
+
+#[test]
+fn in_a_bridge_of_two_a_tone_stops_the_prompt_in_40_ms() {
+    for known in [true, false] {
+        assert_stops(Asked { others: 1, known }, 250);
     }
 }
 

@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use super::*;
 use crate::audio::mix::Gain;
 use crate::engine::digits::{DigitsConfig, Press};
-use crate::engine::gather::{Collector, Step};
-use crate::engine::voice::{Item, Layer, Play, PlayEnd, Players};
+use crate::engine::gather::{Beat, Collector, Step};
+use crate::engine::voice::{Item, Layer, Mouth, Play, PlayEnd, Players};
 use crate::wire::event::Digit;
 
 /// Parties whose gatherings are looked after at once: what they have to tell must fit into the
@@ -227,28 +227,30 @@ impl Call {
     /// What a party says may become a key, which would stop its prompt: the prompt waits until that
     /// is known, so that nothing of it is heard over a key.
     pub(super) fn gather_suspects(&mut self, ix: StreamIx) {
-        let gathering = self.streams[usize::from(ix.0)].gather.as_ref();
-        if gathering.is_some_and(|it| it.collector.may_interrupt())
+        if Self::gather_may_interrupt(&self.streams[usize::from(ix.0)])
             && let Some(players) = self.prompters(ix)
         {
             players.hold(GATHER_PROMPT);
         }
     }
 
-    /// How much later the next frame of a leg outside the bridges leaves, so that a prompt which a
-    /// key may stop is in step with its party's packets.
-    pub(super) fn gather_waits_us(stream: &mut Stream) -> u64 {
+    /// Whether a party is played a prompt that a key of its own may stop.
+    pub(super) fn gather_may_interrupt(stream: &Stream) -> bool {
         let gathering = stream.gather.as_ref();
-        if !gathering.is_some_and(|it| it.collector.may_interrupt()) {
-            return 0;
-        }
-        let beat = stream.digits.as_ref().and_then(|digits| digits.beat());
-        let mouth = stream.voice.as_mut().and_then(|voice| voice.mouth.as_mut());
-        let (Some(beat), Some(mouth)) = (beat, mouth) else {
-            return 0;
-        };
-        match beat.wait_us(mouth.next_at, mouth.period_us()) {
-            wait_us if wait_us > 0 && mouth.players.may_be_late(GATHER_PROMPT) => wait_us,
+        gathering.is_some_and(|it| it.collector.may_interrupt())
+    }
+
+    /// What such a prompt is to be in step with: its party's packets.
+    pub(super) fn gather_beat(stream: &Stream) -> Option<Beat> {
+        let digits = stream.digits.as_ref();
+        let digits = digits.filter(|_| Self::gather_may_interrupt(stream));
+        digits.and_then(|digits| digits.beat())
+    }
+
+    /// How much later a frame leaves that is due, so that the prompt is in step; 0: it may not.
+    pub(super) fn gather_waits_us(beat: Option<Beat>, mouth: &mut Mouth, due: Micros) -> u64 {
+        match beat.map(|beat| beat.wait_us(due, mouth.period_us())) {
+            Some(us) if us > 0 && mouth.players.may_be_late(GATHER_PROMPT) => us,
             _ => 0,
         }
     }
@@ -328,6 +330,10 @@ impl Call {
             gathering.collector.unprompted(now);
         } else if self.play(now, play).is_err() {
             self.gather_prompt_ended(now, ix);
+        } else if self.is_bridged(ix)
+            && let Ok(mouth) = self.open_mouth(now, ix)
+        {
+            mouth.make_room();
         }
     }
 

@@ -22,6 +22,7 @@ use crate::wire::seq::{RtpTimestamp, SequenceNumber};
 mod absorb;
 mod admit;
 mod arrive;
+mod behind;
 mod change;
 mod convert;
 mod dial;

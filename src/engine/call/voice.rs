@@ -50,6 +50,8 @@ impl Call {
         let speechless = voice.speaks.is_none() && state.mouth.is_some();
         if let (Some(mouth), Some(spoken)) = (&mut state.mouth, &voice.speaks) {
             if state.config.speaks != voice.speaks {
+                let sooner_us = mouth.drop_behind();
+                stream.egress.said_early(mouth.ticks(sooner_us));
                 let respelled = mouth.respell(spoken);
                 let unsaid = respelled.map_err(|_| ChangeError::Codec(ix))?;
                 pass_over(&mut stream.egress, unsaid);
@@ -148,6 +150,8 @@ impl Call {
             bridge.dismiss(stream.ix, mouth);
         }
         let due = bridge.map_or(now, |bridge| bridge.next_at);
+        let sooner_us = mouth.drop_behind();
+        stream.egress.said_early(mouth.ticks(sooner_us));
         pass_over(&mut stream.egress, mouth.leave_bridge(due));
     }
 
@@ -422,13 +426,17 @@ impl Call {
                     self.speak(now, ix);
                 }
             }
-            self.mouths_at = self.next_mouth();
         }
         for ix in 0..self.bridges.len() {
+            self.speak_behind(now, ix);
             while let Some(at) = self.bridge_due(now, ix) {
                 self.late_us = self.late_us.max(Some(now.since(at)));
                 self.mix(now, at, ix);
+                self.speak_behind(now, ix);
             }
+        }
+        if self.mouths_at <= now {
+            self.mouths_at = self.next_mouth();
         }
     }
 
@@ -438,8 +446,9 @@ impl Call {
         if stream.flags.closed {
             return None;
         }
+        let beat = Self::gather_beat(stream);
         let mouth = stream.voice.as_mut()?.mouth.as_mut()?;
-        if mouth.next_at > now {
+        if mouth.next_at > now || mouth.is_behind() {
             return None;
         }
         let period_us = mouth.period_us();
@@ -448,9 +457,8 @@ impl Call {
             stream.egress.pause(mouth.frame_ticks());
             mouth.next_at = mouth.next_at.plus(period_us);
         }
-        let waits_us = Self::gather_waits_us(stream);
-        let mouth = stream.voice.as_mut()?.mouth.as_mut()?;
         let due = mouth.next_at;
+        let waits_us = Self::gather_waits_us(beat, mouth, due);
         if waits_us > 0 {
             mouth.next_at = due.plus(waits_us);
             stream.egress.pause(mouth.ticks(waits_us));
@@ -471,9 +479,12 @@ impl Call {
         if skipped_us > 0 {
             for seat in &bridge.seats {
                 let stream = &mut self.streams[usize::from(seat.member.stream.0)];
-                let mouth = stream.voice.as_ref().and_then(|voice| voice.mouth.as_ref());
+                let mouth = stream.voice.as_mut().and_then(|voice| voice.mouth.as_mut());
                 let mouth = mouth.filter(|mouth| mouth.has_joined());
-                let ticks = mouth.map_or(0, |mouth| mouth.ticks(skipped_us));
+                let ticks = mouth.map_or(0, |mouth| {
+                    mouth.skip(skipped_us);
+                    mouth.ticks(skipped_us)
+                });
                 pass_over(&mut stream.egress, ticks);
             }
             bridge.next_at = bridge.next_at.plus(skipped_us);
@@ -507,11 +518,11 @@ impl Call {
         }
     }
 
-    fn take_mouth(&mut self, ix: usize) -> Option<Box<Mouth>> {
+    pub(super) fn take_mouth(&mut self, ix: usize) -> Option<Box<Mouth>> {
         self.streams[ix].voice.as_mut()?.mouth.take()
     }
 
-    fn give_mouth(&mut self, ix: usize, mouth: Box<Mouth>) {
+    pub(super) fn give_mouth(&mut self, ix: usize, mouth: Box<Mouth>) {
         if let Some(voice) = &mut self.streams[ix].voice {
             voice.mouth = Some(mouth);
         }
@@ -738,6 +749,8 @@ impl Call {
         let reached = listens && self.target(now, ix, &mouth).is_some();
         if let Some(ticks) = mouth.joins(due) {
             pass_over(&mut self.streams[ix].egress, ticks);
+            let len = mouth.rate_hz() as usize / 1_000 * bridge.frame_ms() as usize;
+            self.keep_step(ix, due, len, &mut mouth);
             let speaks = listens && bridge.hears_any(seat);
             let shares =
                 speaks && bridge.hears_common(seat) && mouth.takes_whole(bridge.frame_ms());

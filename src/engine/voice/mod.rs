@@ -22,7 +22,7 @@ pub use ear::EAR_LIFE_US_MIN;
 pub(super) use ear::{Ear, is_noise, rate_of};
 pub(super) use idle::Filler;
 pub use idle::NOISE_UPDATE_US;
-pub(super) use mouth::{FRAME_SAMPLES_MAX, Mouth};
+pub(super) use mouth::{Behind, FRAME_SAMPLES_MAX, Mouth};
 pub(super) use outbox::Outbox;
 pub use outbox::WAITING_BYTES_MAX;
 pub use play::*;

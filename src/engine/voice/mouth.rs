@@ -1,5 +1,9 @@
 //! What a party hears when we make it: frames on its own clock, encoded.
 
+mod behind;
+
+pub(in crate::engine) use self::behind::Behind;
+
 use super::api::{Idle, Spoken};
 use super::idle::{Filler, IdleSound};
 use super::players::{Layers, Players};
@@ -35,10 +39,13 @@ pub(in crate::engine) struct Mouth {
     rate_hz: u32,
     ptime_ms: u8,
     pub(in crate::engine) idle: IdleSound,
-    /// When the next frame is due; [`Micros::NEVER`] while frames come from a bridge.
+    /// When the next frame is due; [`Micros::NEVER`] while frames leave with those of a bridge.
     pub(in crate::engine) next_at: Micros,
     /// In a bridge: when its own next frame would have been due, until the bridge has reached it.
     joins_at: Option<Micros>,
+    /// In a bridge: how long its packets wait, complete, before they leave; `None`: they leave with
+    /// the bridge's frame.
+    behind_us: Option<u64>,
     /// The linked stream that is heard.
     pub(in crate::engine) source: Option<StreamIx>,
     /// What is linked to this leg has to be decoded for it: it is not only a player.
@@ -81,6 +88,7 @@ impl Mouth {
             idle: IdleSound::new(idle),
             next_at,
             joins_at: None,
+            behind_us: None,
             source: None,
             recodes: false,
             recoded_at: None,
@@ -148,8 +156,11 @@ impl Mouth {
         ticks(span_us, self.clock_hz)
     }
 
-    /// From now on frames come from a bridge.
+    /// From now on frames come from a bridge, if they did not.
     pub(in crate::engine) fn enter_bridge(&mut self) {
+        if self.is_behind() {
+            return;
+        }
         let due = std::mem::replace(&mut self.next_at, Micros::NEVER);
         if due != Micros::NEVER {
             self.joins_at = Some(due);
@@ -204,8 +215,7 @@ impl Mouth {
         len: usize,
         speaks: bool,
     ) -> Option<bool> {
-        let full = self.frame_samples();
-        if len == full && self.pending.is_empty() {
+        if !self.is_behind() && len == self.frame_samples() && self.pending.is_empty() {
             return Some(speaks);
         }
         if !speaks {
@@ -213,14 +223,26 @@ impl Mouth {
         }
         self.pending.extend_from_slice(&pcm[..len]);
         self.pending_speaks |= speaks;
-        if self.pending.len() < full {
-            return None;
+        match self.is_behind() || self.missing() > 0 {
+            true => None,
+            // The bridge's frames may have become longer meanwhile: then something is left over.
+            false => Some(self.take_packet(pcm, speaks)),
         }
-        // The bridge's frames may have become longer meanwhile: then something is left over.
+    }
+
+    /// Takes a packet that is complete to the front of `pcm`, as [`Mouth::collect`] does; whether
+    /// there is something in it. There may be in what is left over if `speaks`.
+    pub(in crate::engine) fn take_packet(&mut self, pcm: &mut [i16], speaks: bool) -> bool {
+        let full = self.frame_samples();
         pcm[..full].copy_from_slice(&self.pending[..full]);
         self.pending.drain(..full);
-        let left = !self.pending.is_empty() && speaks;
-        Some(std::mem::replace(&mut self.pending_speaks, left))
+        let left = speaks && self.pending_speaks && !self.pending.is_empty();
+        std::mem::replace(&mut self.pending_speaks, left)
+    }
+
+    /// Samples that the next packet still lacks.
+    fn missing(&self) -> usize {
+        self.frame_samples().saturating_sub(self.pending.len())
     }
 
     /// Whether the bridge's frame is just what is to be sent, with nothing before or over it.
@@ -228,9 +250,10 @@ impl Mouth {
         u32::from(self.ptime_ms) == frame_ms && self.pending.is_empty() && self.is_bare()
     }
 
-    /// Whether nothing is played, no key sounds, nor is what was ducked still rising.
+    /// Whether nothing is played, no key sounds, nor is what was ducked still rising, and nothing
+    /// waits that is complete.
     pub(in crate::engine) fn is_bare(&self) -> bool {
-        self.players.are_at_rest() && !self.keyed
+        self.players.are_at_rest() && !self.keyed && !self.is_behind()
     }
 
     /// Whether neither a player nor a key needs frames.
