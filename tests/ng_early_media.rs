@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
 use support::ng::Ng;
@@ -117,4 +118,28 @@ fn a_further_provisional_answer_does_not_change_who_is_heard() {
     let share = audio::share_of_tone(&rtp::pcmu(&heard), 1000.0);
     assert!(share > 0.95, "only {share:.2} of it is the first branch");
     assert_eq!(rtp::gaps(&heard), (0, true));
+}
+
+#[test]
+fn a_further_provisional_answer_does_not_hear_the_caller() {
+    let switch = Switch::start();
+    let mut ng = switch.client();
+    let mut a = Party::new("127.0.0.1", 600.0);
+    let mut first = Party::new("127.0.0.1", 1000.0);
+    let mut second = Party::new("127.0.0.1", 1500.0);
+    let first_to = early(&mut ng, (&mut a, &mut first), 0);
+    let mut request = answer("early", "tag-a", "tag-0", &first.sdp());
+    request["via-branch"] = json!("z0");
+    request["flags"] = json!(["trust-address", "provisional"]);
+    let a_to = target(ng.ok(&request)["sdp"].as_str().expect("an SDP"));
+    assert_talks(&mut a, a_to, &mut first, first_to);
+    let second_to = early(&mut ng, (&mut a, &mut second), 1);
+    assert_talks(&mut a, a_to, &mut first, first_to);
+    assert_eq!(second.heard(), [], "nobody listens to it");
+    // Now it is the first.
+    ng.ok(&json!({
+        "command": "delete", "call-id": "early", "from-tag": "tag-a", "via-branch": "z0",
+    }));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_talks(&mut a, a_to, &mut second, second_to);
 }

@@ -3,7 +3,7 @@
 use super::media::join;
 use super::mux::set_mux;
 use super::{Plan, settled_on};
-use crate::engine::Change;
+use crate::engine::{Change, EarlyMedia};
 use crate::switch::dialogue::{Agreement, Dialogue, Offer};
 
 /// What an answer makes of its branch.
@@ -13,7 +13,8 @@ pub(super) enum Standing {
     Chosen,
     /// The offerer may hear it, by its early-media policy.
     Ringing,
-    /// Another one was chosen already: its 183 crossed that one's 200.
+    /// Another one was chosen already: its 183 crossed that one's 200. Or the offerer is to hear
+    /// the first one, and another one rings with media already: that one hears the offerer.
     Lost,
 }
 
@@ -28,9 +29,18 @@ pub(super) fn standing(draft: &Dialogue, offer: &Offer, provisional: bool) -> St
         let mut agreements = draft.agreements.iter();
         agreements.any(|a| a.chosen && a.is_between(offer.offerer, *peer))
     };
+    let agreed = |peer: &usize| {
+        let mut agreements = draft.agreements.iter();
+        *peer != offer.answerer && agreements.any(|a| a.is_between(offer.offerer, *peer))
+    };
     match party.peer.filter(chosen) {
         Some(peer) if peer == offer.answerer => Standing::Chosen,
         Some(_) if offer.choices != party.choices => Standing::Lost,
+        None if party.early == Some(EarlyMedia::First)
+            && party.peer.is_some_and(|p| agreed(&p)) =>
+        {
+            Standing::Lost
+        }
         _ => Standing::Ringing,
     }
 }
