@@ -2,6 +2,8 @@
 //! with its `rtpengine` module, and the switch as its media relay. What is proven is what the
 //! parties hear.
 
+#[path = "interop/ears.rs"]
+mod ears;
 #[path = "interop/forks.rs"]
 mod forks;
 #[path = "interop/kamailio.rs"]

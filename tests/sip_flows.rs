@@ -8,6 +8,8 @@ mod applets;
 mod baresip;
 #[path = "sip_flows/connects.rs"]
 mod connects;
+#[path = "interop/ears.rs"]
+mod ears;
 #[path = "sip_flows/live.rs"]
 mod live;
 #[path = "sip_flows/signals.rs"]
@@ -15,6 +17,8 @@ mod signals;
 #[path = "interop/sipp.rs"]
 mod sipp;
 mod support;
+#[path = "sip_flows/truth.rs"]
+mod truth;
 
 use std::fmt::Display;
 use std::path::PathBuf;

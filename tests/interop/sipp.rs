@@ -1,32 +1,22 @@
 //! SIPp callers and callees. SIPp sends the media (`play_pcap_audio`); what it would hear arrives
-//! at sockets of ours, bound to the very ports its SDP names.
+//! at sockets of ours: see [`ears`].
 
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 use std::fs::File;
-use std::net::UdpSocket;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::ears::{Ears, Heard, Voice, unix_us};
 use super::support::party;
 use super::support::rtp::{Packet, Script};
 
-/// SIPp numbers the calls from 1 and steps the media port of each by four; it binds the first
-/// ports itself, so its scenarios add eight.
-const PORT_STEP: u16 = 4;
-const PORT_OFFSET: u16 = 8;
+pub(crate) use super::ears::media_ports;
 
 /// A SIPp process does not run longer than this, whatever happens.
 const TIMEOUT: Duration = Duration::from_secs(90);
-
-/// Ports a SIPp needs for `calls` calls.
-pub(crate) fn media_ports(calls: u16) -> u16 {
-    calls * PORT_STEP + PORT_OFFSET + PORT_STEP
-}
 
 /// How one SIPp runs.
 #[derive(Debug)]
@@ -91,16 +81,26 @@ impl Sipp {
 
     /// Waits for its end and returns what each of its calls heard, by port; panics with its
     /// errors if a call failed.
-    pub(crate) fn finish(mut self) -> Vec<Vec<Packet>> {
+    pub(crate) fn finish(self) -> Vec<Vec<Packet>> {
+        let heard = self.finish_stamped().into_iter();
+        heard.map(packets).collect()
+    }
+
+    /// The same with the times of arrival.
+    pub(crate) fn finish_stamped(mut self) -> Vec<Vec<Heard>> {
+        self.succeeds();
+        self.ears.close()
+    }
+
+    /// Waits for its end, and panics with its errors if a call failed.
+    pub(crate) fn succeeds(&mut self) {
         let status = self.wait();
-        let heard = self.ears.close();
         assert!(
             status.success(),
             "{}: {status}\n{}",
             self.scenario,
             self.report()
         );
-        heard
     }
 
     pub(crate) fn sip_port(&self) -> u16 {
@@ -109,12 +109,72 @@ impl Sipp {
 
     /// What each of its calls heard so far, by port: all that has arrived when this is called.
     pub(crate) fn heard(&self) -> Vec<Vec<Packet>> {
+        self.ears.heard().into_iter().map(packets).collect()
+    }
+
+    /// The same with the times of arrival.
+    pub(crate) fn heard_stamped(&self) -> Vec<Vec<Heard>> {
         self.ears.heard()
+    }
+
+    /// Every datagram that came to its media ports, RTCP as well, by call.
+    pub(crate) fn datagrams(&self) -> Vec<Vec<Vec<u8>>> {
+        self.ears.datagrams()
+    }
+
+    /// Waits for an SDP, and speaks in its first call as that wants it.
+    pub(crate) fn speak(&self, voice: &Script) -> Voice {
+        let [rtp, _] = self.ears.mouths(0);
+        Voice::speak(rtp, self.peer(), voice)
+    }
+
+    /// Sends this to where its first call's RTCP goes.
+    pub(crate) fn report_by_rtcp(&self, bytes: &[u8]) {
+        let [_, rtcp] = self.ears.mouths(0);
+        let mut to = self.peer();
+        to.set_port(to.port() + 1);
+        rtcp.send_to(bytes, to).expect("it is sent");
+    }
+
+    /// Where the first SDP that it received wants its audio.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        let mut found = None;
+        super::support::wait_until("an SDP has come", || {
+            let mut told = self.told().into_iter();
+            found = told.find(|told| !told.sent && told.text.contains("\nm=audio "));
+            found.is_some()
+        });
+        party::target(&found.expect("just found").text)
     }
 
     /// Every SIP message it sent and received.
     pub(crate) fn messages(&self) -> String {
         std::fs::read_to_string(self.directory.join("messages.log")).unwrap_or_default()
+    }
+
+    /// The same one by one.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        let log = self.messages();
+        let messages = log.split(TOLD).skip(1);
+        messages.filter_map(Told::read).collect()
+    }
+
+    /// When it sent, or received, the first message that begins so.
+    pub(crate) fn when(&self, sent: bool, start: &str, method: &str) -> u64 {
+        let of = format!(" {method}\r\n");
+        let is_it = |told: &Told| {
+            let cseq = told
+                .text
+                .split_inclusive('\n')
+                .find(|line| line.starts_with("CSeq:"));
+            told.sent == sent
+                && told.text.starts_with(start)
+                && cseq.is_some_and(|line| line.ends_with(&of))
+        };
+        let told = self.told();
+        let found = told.iter().find(|told| is_it(told));
+        let found = found.unwrap_or_else(|| panic!("no {start} of {method}\n{}", self.report()));
+        found.at_us
     }
 
     /// Waits for its end without looking at the result.
@@ -170,6 +230,36 @@ fn is_bound(port: u16) -> bool {
     table.lines().skip(1).any(of_row)
 }
 
+/// What stands before each message in SIPp's log; then a date and a time of day, what it is and how
+/// long, and the message behind an empty line.
+const TOLD: &str = "----------------------------------------------- ";
+
+/// A SIP message that was sent or received.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// In microseconds of Unix time, when SIPp wrote it down.
+    pub(crate) at_us: u64,
+    pub(crate) sent: bool,
+    pub(crate) text: String,
+}
+
+impl Told {
+    fn read(entry: &str) -> Option<Self> {
+        let (head, rest) = entry.split_once('\n')?;
+        let at = humantime::parse_rfc3339_weak(head.trim()).ok()?;
+        let (what, text) = rest.split_once("\n\n")?;
+        Some(Self {
+            at_us: unix_us(at),
+            sent: what.contains("sent"),
+            text: text.to_owned(),
+        })
+    }
+}
+
+fn packets(heard: Vec<Heard>) -> Vec<Packet> {
+    heard.into_iter().map(|heard| heard.packet).collect()
+}
+
 impl Drop for Sipp {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -220,6 +310,7 @@ fn spawn(plan: &Plan<'_>, directory: &Path) -> Child {
     command
         .current_dir(directory)
         .env("TERM", "dumb")
+        .env("TZ", "UTC")
         .stdin(Stdio::null());
     command
         .stdout(screen.try_clone().expect("a file"))
@@ -227,70 +318,4 @@ fn spawn(plan: &Plan<'_>, directory: &Path) -> Child {
     command
         .spawn()
         .unwrap_or_else(|error| super::missing("sipp", &error))
-}
-
-/// The sockets at a SIPp's media ports, and the thread that empties them.
-#[derive(Debug)]
-struct Ears {
-    sockets: Arc<Mutex<Vec<Ear>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// One of them, and what has arrived there.
-#[derive(Debug)]
-struct Ear {
-    socket: UdpSocket,
-    heard: Vec<Packet>,
-}
-
-impl Ears {
-    fn open(media_port: u16, calls: u16) -> Self {
-        let ear = |call| {
-            let port = media_port + PORT_OFFSET + call * PORT_STEP;
-            let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a reserved port");
-            socket.set_nonblocking(true).expect("a socket");
-            let heard = Vec::new();
-            Ear { socket, heard }
-        };
-        let sockets = Arc::new(Mutex::new((0..calls).map(ear).collect()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (shared, stopped) = (Arc::clone(&sockets), Arc::clone(&stop));
-        let thread = Some(std::thread::spawn(move || listen(&shared, &stopped)));
-        Self {
-            sockets,
-            stop,
-            thread,
-        }
-    }
-
-    fn heard(&self) -> Vec<Vec<Packet>> {
-        let mut ears = self.sockets.lock().expect("no thread panics");
-        drain(&mut ears);
-        ears.iter().map(|ear| ear.heard.clone()).collect()
-    }
-
-    fn close(&mut self) -> Vec<Vec<Packet>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("closed once");
-        thread.join().expect("a thread that does not panic");
-        self.heard()
-    }
-}
-
-/// Empties all sockets ten times a second, until told to stop: a queue holds five seconds of
-/// G.711.
-fn listen(ears: &Mutex<Vec<Ear>>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        drain(&mut ears.lock().expect("no thread panics"));
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn drain(ears: &mut [Ear]) {
-    for ear in ears {
-        let datagrams = party::drain(&ear.socket).into_iter();
-        ear.heard
-            .extend(datagrams.filter_map(|(_, bytes)| Packet::read(&bytes)));
-    }
 }

@@ -114,6 +114,11 @@ impl Script {
         self.ssrc
     }
 
+    /// Its packets, and when each leaves.
+    pub fn packets(&self) -> &[(Duration, Packet)] {
+        &self.packets
+    }
+
     /// How long playing it takes.
     pub fn length(&self) -> Duration {
         super::PTIME * self.packets.len() as u32
