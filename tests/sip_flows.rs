@@ -10,6 +10,8 @@ mod baresip;
 mod connects;
 #[path = "interop/ears.rs"]
 mod ears;
+#[path = "sip_flows/heard.rs"]
+mod heard;
 #[path = "sip_flows/live.rs"]
 mod live;
 #[path = "sip_flows/signals.rs"]
@@ -42,6 +44,12 @@ const PROMPT_B_HZ: f32 = 1400.0;
 const MENU_HZ: f32 = 450.0;
 /// Length of each in packets.
 const PROMPT: usize = 60;
+/// What music is made of, `note0.wav` and so on: a place of it is known by its tone.
+const NOTES_HZ: [f32; 8] = [
+    900.0, 1_050.0, 1_200.0, 1_350.0, 1_500.0, 1_650.0, 1_800.0, 1_950.0,
+];
+/// Length of each in packets.
+const NOTE: usize = 20;
 
 /// Packets of the tones of parties: 1.2 s.
 const SHORT: u32 = 60;
@@ -83,6 +91,10 @@ impl Stage {
         for (name, hz) in [("a", PROMPT_A_HZ), ("b", PROMPT_B_HZ), ("menu", MENU_HZ)] {
             let wav = audio::wav(f64::from(hz), PROMPT * 20);
             std::fs::write(folder.join(format!("{name}.wav")), wav).expect("a scratch file");
+        }
+        for (ix, hz) in NOTES_HZ.into_iter().enumerate() {
+            let wav = audio::wav(f64::from(hz), NOTE * 20);
+            std::fs::write(folder.join(format!("note{ix}.wav")), wav).expect("a scratch file");
         }
         for (name, flow) in flows {
             let mut flow = (*flow).to_owned();
@@ -299,4 +311,24 @@ fn outcome(record: &Value) -> (&str, u64, &str) {
         record["cause"].as_u64().unwrap_or(0),
         record["ended_by"].as_str().unwrap_or("?"),
     )
+}
+
+/// A test that does not speak in time measures itself.
+const LATE_MAX: Duration = Duration::from_millis(5);
+
+/// So often it is tried to speak in time.
+const TRIES: usize = 3;
+
+/// Measures: what is wrong, and by how much the test itself spoke too late. If something is wrong
+/// and a busy machine did not let it speak in time, it is another time that counts.
+fn in_time(mut measure: impl FnMut() -> (Vec<String>, Duration)) {
+    for tries in 1..=TRIES {
+        let (wrong, late) = measure();
+        if wrong.is_empty() {
+            return;
+        }
+        let told = format!("{late:?} late: {}", wrong.join("\n"));
+        assert!(tries < TRIES && late >= LATE_MAX, "{told}");
+        println!("{told}\nonce more");
+    }
 }

@@ -173,4 +173,10 @@ impl Voice {
     pub(crate) fn finish(self) -> Vec<Departure> {
         self.0.join().expect("it spoke")
     }
+
+    /// The same: by how much the latest packet was too late.
+    pub(crate) fn late(self) -> Duration {
+        let departures = self.finish().into_iter();
+        departures.map(|d| d.late).max().unwrap_or_default()
+    }
 }
