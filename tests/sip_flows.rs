@@ -12,6 +12,8 @@ mod connects;
 mod ears;
 #[path = "sip_flows/heard.rs"]
 mod heard;
+#[path = "sip_flows/privacy.rs"]
+mod privacy;
 #[path = "sip_flows/live.rs"]
 mod live;
 #[path = "sip_flows/signals.rs"]

@@ -26,7 +26,8 @@ pub(crate) fn media_ports(calls: u16) -> u16 {
 /// Microseconds of Unix time: the clock of arrivals, of departures and of SIPp's log.
 pub(crate) fn unix_us(at: SystemTime) -> u64 {
     let since = at.duration_since(UNIX_EPOCH);
-    since.expect("after 1970").as_micros() as u64
+    let us = since.expect("after 1970").as_micros();
+    u64::try_from(us).expect("before the year 500,000")
 }
 
 /// A packet, and when it reached the socket.

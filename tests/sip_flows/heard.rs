@@ -23,7 +23,7 @@ fn carries(heard: &Heard, hz: f32) -> bool {
 fn span(heard: &[Heard], hz: f32) -> Option<[u64; 2]> {
     let mut with = heard.iter().filter(|heard| carries(heard, hz));
     let first = with.next()?;
-    Some([first.at_us, with.last().unwrap_or(first).at_us])
+    Some([first.at_us, with.next_back().unwrap_or(first).at_us])
 }
 
 /// The highest level of a tone in windows of 100 ms.

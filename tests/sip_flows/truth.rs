@@ -93,7 +93,8 @@ fn measure() -> Measured {
                 CROSSING => ("crossing-callee", 0),
                 _ => ("early-callee", 150),
             };
-            let voice = Script::new(0xA0 + agent as u32).tone(agent_hz(agent), 150);
+            let ssrc = 0xA0 + u32::try_from(agent).expect("few");
+            let voice = Script::new(ssrc).tone(agent_hz(agent), 150);
             stage.callee_with(agent - 1, scenario, 1, voice, told)
         })
         .collect();
