@@ -14,6 +14,8 @@ mod ears;
 mod heard;
 #[path = "sip_flows/privacy.rs"]
 mod privacy;
+#[path = "sip_flows/sessions.rs"]
+mod sessions;
 #[path = "sip_flows/live.rs"]
 mod live;
 #[path = "sip_flows/signals.rs"]

@@ -161,3 +161,114 @@ fn a_flow_that_changes_is_taken_by_the_next_call() {
     assert_hears("the third", &caller.finish()[0], PROMPT_B_HZ, PROMPT);
     stage.finish(3);
 }
+
+#[test]
+fn keys_are_gathered_and_stand_for_a_number() {
+    let flow = r#"
+        numbers = ["900"]
+        start = "which"
+        [applet.which]
+        applet = "gather"
+        prompt = "a.wav"
+        digits = 8
+        next = "bob"
+        [applet.bob]
+        applet = "connect"
+        to = "sip:{digits}@127.0.0.1:@0@"
+    "#;
+    let mut stage = Stage::set(&[("which", flow)], 1, 1);
+    let callee = stage.callee(0, "callee", 1, callee_voice(SHORT));
+    let voice = caller_voice(10).digits(101, &[4, 0, 2, 11]);
+    let talk = voice.length() + Duration::from_millis(1_500);
+    let caller = stage.caller_with("caller", 1, "900", voice.tone(CALLER_HZ, 75), talk, 0);
+    caller.finish();
+    assert!(callee.messages().contains("INVITE sip:402@127.0.0.1"));
+    let heard = callee.finish().remove(0);
+    assert!(packets_of(&heard, CALLER_HZ) > 40);
+    let calls = stage.finish(1);
+    assert_eq!(calls[0]["digits"], 3);
+}
+
+#[test]
+fn a_call_is_recorded_from_one_applet_to_another() {
+    let flow = r#"
+        numbers = ["900"]
+        start = "on"
+        [applet.on]
+        applet = "record"
+        next = "a"
+        [applet.a]
+        applet = "greeting"
+        prompt = "a.wav"
+        next = "off"
+        [applet.off]
+        applet = "record"
+        on = false
+        next = "b"
+        [applet.b]
+        applet = "greeting"
+        prompt = "b.wav"
+    "#;
+    let mut stage = Stage::set(&[("tape", flow)], 0, 1);
+    let caller = stage.caller("ended-caller", 1, "900", caller_voice(150));
+    let heard = caller.finish().remove(0);
+    assert_hears("the caller", &heard, PROMPT_B_HZ, PROMPT);
+    let calls = stage.finish(1);
+    let channels = stage.recording(&calls[0]);
+    let seconds = |hz| channels.iter().map(|c| seconds_of(c, hz)).sum::<f32>();
+    let (said, told, later) = (
+        seconds(CALLER_HZ),
+        seconds(PROMPT_A_HZ),
+        seconds(PROMPT_B_HZ),
+    );
+    assert!(said > 0.9 && told > 1.0, "{said} s and {told} s");
+    assert!(later < 0.05, "{later} s of what came after it");
+}
+
+#[test]
+fn sounds_are_played_twice_and_then_a_tone() {
+    let flow = r#"
+        numbers = ["900"]
+        start = "twice"
+        [applet.twice]
+        applet = "play"
+        prompt = "a.wav"
+        times = 2
+        next = "tone"
+        [applet.tone]
+        applet = "tone"
+        tone = "500/1000/200"
+        seconds = 2
+    "#;
+    let mut stage = Stage::set(&[("twice", flow)], 0, 1);
+    let caller = stage.caller("ended-caller", 1, "900", hush());
+    let heard = caller.finish().remove(0);
+    assert_hears("the caller", &heard, PROMPT_A_HZ, 2 * PROMPT);
+    let tone = packets_of(&heard, 500.0);
+    assert!((80..=92).contains(&tone), "{tone} packets of the tone");
+    stage.finish(1);
+}
+
+#[test]
+fn what_becomes_of_a_forwarded_call_becomes_of_the_call() {
+    let flow = r#"
+        numbers = ["900"]
+        start = "bob"
+        [applet.bob]
+        applet = "forward"
+        to = "sip:bob@127.0.0.1:@0@"
+        ring-timeout = 5
+    "#;
+    let mut stage = Stage::set(&[("forward", flow)], 2, 1);
+    let callee = stage.callee_with(0, "refusing-callee", 1, hush(), 486);
+    stage.refused("900", 486).finish();
+    callee.finish();
+    let callee = stage.callee_with(0, "hangs-up-callee", 1, callee_voice(SHORT), 1_500);
+    let caller = stage.caller("ended-caller", 1, "900", caller_voice(100));
+    let heard = caller.finish().remove(0);
+    callee.finish();
+    assert_hears("the caller", &heard, CALLEE_HZ, SHORT as usize);
+    let calls = stage.finish(2);
+    assert_eq!(outcome(&calls[0]).0, "busy");
+    assert_eq!(outcome(&calls[1]).0, "completed");
+}

@@ -80,7 +80,8 @@ fn an_invite_that_comes_twice_is_one_call() {
 
 #[test]
 fn a_caller_that_never_acknowledges_is_hung_up() {
-    let mut stage = Stage::set(&[("hello", GREETING)], 0, 1);
+    // After 64 T1.
+    let mut stage = Stage::configured("[sip]\nt1 = 100\n", &[("hello", GREETING)], 0, 1);
     let caller = stage.caller("no-ack-caller", 1, "100", hush());
     caller.finish();
     stage.finish(1);
