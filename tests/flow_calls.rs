@@ -28,6 +28,8 @@ mod parallel;
 #[path = "flow_calls/queue.rs"]
 mod queue;
 mod sip_support;
+#[path = "flow_calls/sticky.rs"]
+mod sticky;
 mod support;
 #[path = "flow_calls/talks.rs"]
 mod talks;

@@ -351,11 +351,19 @@ impl Ledger for Store {
         self.tell(Event::call_ended(self.clock.now_ms(), call));
     }
 
-    fn last_agent<'a>(&'a self, caller: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn last_agent<'a>(
+        &'a self,
+        caller: &'a str,
+        agents: Vec<String>,
+    ) -> BoxFuture<'a, Option<String>> {
         async move {
             let (reply, answer) = oneshot::channel();
-            let caller = caller.to_owned();
-            if !self.inbox.ask(Question::LastAgent { caller, reply }) {
+            let question = Question::LastAgent {
+                caller: caller.to_owned(),
+                agents,
+                reply,
+            };
+            if !self.inbox.ask(question) {
                 return None;
             }
             let answer = tokio::time::timeout(ANSWER_MAX, answer).await;

@@ -261,6 +261,7 @@ async fn take_step(live: &Arc<Live>, name: &str, step: &Step) -> Result<Next, Ov
         Step::Gather(gather) => caller::gather(live, gather).await?,
         Step::Connect(connect) => connect::connect(live, connect).await?,
         Step::Queue(queue) => queue::queue(live, queue).await?,
+        Step::Sticky(sticky) => connect::sticky(live, sticky).await?,
         Step::Voicemail(voicemail) => voicemail::voicemail(live, name, voicemail).await?,
         Step::Hours(hours) => caller::hours(hours, &jiff::Timestamp::now()),
         Step::Record { on, next } => {

@@ -110,6 +110,8 @@ pub enum Step {
     Connect(Box<Connect>),
     /// `queue`: waits until an agent is free.
     Queue(Box<Queue>),
+    /// `sticky`: calls the agent with whom this caller talked last.
+    Sticky(Box<Sticky>),
     /// `voicemail`: answers; plays, beeps, and records what the caller says.
     Voicemail(Voicemail),
     /// `hours`: goes one way when it is open, and another when it is not.
@@ -255,6 +257,17 @@ pub struct Connect {
     pub no_answer: Next,
     /// `failed`.
     pub failed: Next,
+}
+
+/// The applet `sticky`.
+#[derive(Debug)]
+pub struct Sticky {
+    /// `agents`: who may be called, as in [`Connect::to`].
+    pub agents: Vec<String>,
+    /// How that one is called; [`Connect::to`] is empty.
+    pub call: Connect,
+    /// `none`: none of them has talked with this caller.
+    pub none: Next,
 }
 
 /// What a caller hears while others ring.

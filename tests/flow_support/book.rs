@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+
 use crosspoint::flow::run::ledger::{CallEnded, CallStarted, Ledger, LegStarted, Quality};
 use crosspoint::sip::{Ending, LegStatus};
 
@@ -39,7 +41,11 @@ pub(crate) enum Told {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Book(Mutex<Vec<Told>>);
+pub(crate) struct Book {
+    told: Mutex<Vec<Told>>,
+    /// Caller and agent.
+    last: Mutex<Option<(String, String)>>,
+}
 
 impl Ledger for Book {
     fn call_started(&self, call: &CallStarted<'_>) {
@@ -85,15 +91,31 @@ impl Ledger for Book {
             recordings: call.recordings.to_vec(),
         });
     }
+
+    fn last_agent<'a>(
+        &'a self,
+        caller: &'a str,
+        agents: Vec<String>,
+    ) -> BoxFuture<'a, Option<String>> {
+        let last = self.last.lock().expect("a book").clone();
+        let is_known = |(of, agent): &(String, String)| of == caller && agents.contains(agent);
+        ready(last.filter(is_known).map(|(_, agent)| agent)).boxed()
+    }
 }
 
 impl Book {
+    /// The caller talked with this agent last.
+    pub(crate) fn talked_last(&self, caller: &str, agent: &str) {
+        let last = (caller.to_owned(), agent.to_owned());
+        *self.last.lock().expect("a book") = Some(last);
+    }
+
     fn write(&self, told: Told) {
-        self.0.lock().expect("a book").push(told);
+        self.told.lock().expect("a book").push(told);
     }
 
     pub(crate) fn all(&self) -> Vec<Told> {
-        self.0.lock().expect("a book").clone()
+        self.told.lock().expect("a book").clone()
     }
 
     /// SIDs of legs, in the order in which they began; those that called us, or those we called.

@@ -55,6 +55,7 @@ pub(crate) enum Question {
     /// See [`Ledger::last_agent`](crate::flow::run::ledger::Ledger::last_agent).
     LastAgent {
         caller: String,
+        agents: Vec<String>,
         reply: oneshot::Sender<Option<String>>,
     },
 }
@@ -332,8 +333,12 @@ impl Keeper {
         for question in self.inbox.reads() {
             let answered = match question {
                 Question::Due(reply) => self.tell_due(reply),
-                Question::LastAgent { caller, reply } => {
-                    let found = last_agent(&self.db, &caller);
+                Question::LastAgent {
+                    caller,
+                    agents,
+                    reply,
+                } => {
+                    let found = last_agent(&self.db, &caller, &agents);
                     // Whoever asked may wait no longer.
                     found.map(|found| drop(reply.send(found)))
                 }

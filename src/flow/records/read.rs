@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 use serde::{Serialize, Serializer};
 
 use super::StoreError;
@@ -223,18 +223,28 @@ pub(super) fn legs_of(db: &Connection, call: i64) -> rusqlite::Result<Vec<LegRec
     rows.collect()
 }
 
-/// Whom the caller talked with last: the target of the leg that was answered last, among its last
-/// [`STICKY_CALLS_MAX`] calls that are completed.
-pub(super) fn last_agent(db: &Connection, caller: &str) -> rusqlite::Result<Option<String>> {
+/// With whom of these agents the caller talked last: the target of the leg that was answered last,
+/// among its last [`STICKY_CALLS_MAX`] calls that are completed.
+pub(super) fn last_agent(
+    db: &Connection,
+    caller: &str,
+    agents: &[String],
+) -> rusqlite::Result<Option<String>> {
     let sql = "SELECT legs.called FROM
                (SELECT id FROM calls WHERE caller = ?1 AND status = 'completed'
                 ORDER BY id DESC LIMIT ?2) AS latest
                JOIN legs ON legs.call = latest.id
                WHERE legs.direction = 'outbound-dial' AND legs.answered_at IS NOT NULL
-               ORDER BY latest.id DESC, legs.answered_at DESC, legs.id DESC LIMIT 1";
+               ORDER BY latest.id DESC, legs.answered_at DESC, legs.id DESC";
     let mut found = db.prepare_cached(sql)?;
-    let found = found.query_row(params![caller, STICKY_CALLS_MAX], |row| row.get(0));
-    found.optional()
+    let mut rows = found.query(params![caller, STICKY_CALLS_MAX])?;
+    while let Some(row) = rows.next()? {
+        let called: String = row.get(0)?;
+        if agents.contains(&called) {
+            return Ok(Some(called));
+        }
+    }
+    Ok(None)
 }
 
 /// Which calls are listed.

@@ -423,44 +423,65 @@ fn wait_for(see: impl Fn() -> Vec<String>, expected: &[&str]) {
     }
 }
 
+/// A call of [`Scene`]'s caller that is answered, and that rings and joins these.
+fn with_agents(scene: &Scene, sid: &str, answered: &[&str], rang: &[&str]) {
+    scene.start(sid, None);
+    scene.store().answered(sid, &format!("{sid}-in"));
+    for agent in rang.iter().chain(answered) {
+        scene.leg(sid, agent, false, agent);
+        scene.store().ringing(sid, agent);
+    }
+    for agent in answered {
+        scene.pass(10);
+        scene.store().answered(sid, agent);
+    }
+}
+
 #[tokio::test]
 async fn the_last_agent_of_a_caller_is_known() {
     const CALLER: &str = "+919800000001";
     let scene = Scene::new();
-    assert_eq!(scene.store().last_agent(CALLER).await, None);
-    let with_agents = |sid: &str, answered: &[&str], rang: &[&str]| {
-        scene.start(sid, None);
-        scene.store().answered(sid, &format!("{sid}-in"));
-        for agent in rang.iter().chain(answered) {
-            scene.leg(sid, agent, false, agent);
-            scene.store().ringing(sid, agent);
-        }
-        for agent in answered {
-            scene.pass(10);
-            scene.store().answered(sid, agent);
-        }
+    let last = async |caller: &str, agents: &[&str]| {
+        let agents = agents.iter().map(|&agent| agent.to_owned()).collect();
+        scene.store().last_agent(caller, agents).await
     };
-    with_agents("c1", &["asha", "ben"], &["cara"]);
-    assert_eq!(scene.store().last_agent(CALLER).await, None, "not over yet");
+    let all = ["asha", "ben", "cara"];
+    assert_eq!(last(CALLER, &all).await, None);
+    with_agents(&scene, "c1", &["asha", "ben"], &["cara"]);
+    assert_eq!(last(CALLER, &all).await, None, "not over yet");
     scene.end("c1", 200, true);
-    assert_eq!(
-        scene.store().last_agent(CALLER).await.as_deref(),
-        Some("ben")
-    );
+    assert_eq!(last(CALLER, &all).await.as_deref(), Some("ben"));
     // A call that reached nobody changes nothing, and another caller's is another's.
-    with_agents("c2", &[], &["cara"]);
+    with_agents(&scene, "c2", &[], &["cara"]);
     scene.end("c2", 200, true);
-    assert_eq!(
-        scene.store().last_agent(CALLER).await.as_deref(),
-        Some("ben")
-    );
-    assert_eq!(scene.store().last_agent("+919800000002").await, None);
-    with_agents("c3", &["cara"], &[]);
+    assert_eq!(last(CALLER, &all).await.as_deref(), Some("ben"));
+    assert_eq!(last("+919800000002", &all).await, None);
+    with_agents(&scene, "c3", &["cara"], &[]);
     scene.end("c3", 200, true);
-    assert_eq!(
-        scene.store().last_agent(CALLER).await.as_deref(),
-        Some("cara")
-    );
+    assert_eq!(last(CALLER, &all).await.as_deref(), Some("cara"));
+    // Others than those who are asked for do not count.
+    assert_eq!(last(CALLER, &["asha", "ben"]).await.as_deref(), Some("ben"));
+    assert_eq!(last(CALLER, &["dora"]).await, None);
+}
+
+#[tokio::test]
+async fn so_many_calls_are_looked_at_for_the_last_agent_and_no_more() {
+    const CALLER: &str = "+919800000001";
+    let scene = Scene::new();
+    let last = async || scene.store().last_agent(CALLER, vec!["asha".into()]).await;
+    with_agents(&scene, "first", &["asha"], &[]);
+    scene.end("first", 200, true);
+    let with_ben = |n: u32| {
+        let sid = format!("c{n}");
+        with_agents(&scene, &sid, &["ben"], &[]);
+        scene.end(&sid, 200, true);
+    };
+    (1..read::STICKY_CALLS_MAX).for_each(with_ben);
+    scene.store().flush();
+    assert_eq!(last().await.as_deref(), Some("asha"));
+    with_ben(read::STICKY_CALLS_MAX);
+    scene.store().flush();
+    assert_eq!(last().await, None);
 }
 
 fn callback(url: &str) -> StatusCallback {

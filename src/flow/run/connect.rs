@@ -12,7 +12,7 @@ use super::live::{Branch, CALLER, Live, fresh_sid};
 use super::sdp::Audio;
 use super::target::is_local;
 use super::{Over, policy};
-use crate::flow::script::{Connect, Early, Next, PARALLEL_MAX, Prompt};
+use crate::flow::script::{Connect, Early, Next, PARALLEL_MAX, Prompt, Sticky};
 use crate::sip::{Cause, Ending, LegEvent, LegStatus, Outgoing};
 use crate::switch::{Echo, Participants, Playback, RecordLayout, RecordRequest};
 
@@ -23,6 +23,9 @@ const RECORDING: &str = "conversation";
 const UNREACHED: Cause = Cause(500);
 /// Nobody answered in time (RFC 3261 section 21.4.18).
 const UNANSWERED: Cause = Cause(480);
+
+/// The user part of a From that names nobody (RFC 3323 section 4.1.1.3).
+const ANONYMOUS: &str = "anonymous";
 
 /// Names a call in SIP.
 const CALL_SID: &str = "X-Exotel-CallSid";
@@ -55,6 +58,24 @@ pub(super) struct Talk {
 
 pub(super) async fn connect(live: &Arc<Live>, connect: &Connect) -> Result<Next, Over> {
     let targets: Vec<String> = connect.to.iter().map(|to| filled(live, to)).collect();
+    call_all(live, &targets, connect).await
+}
+
+/// The applet `sticky`: a `connect` to the agent with whom this caller talked last.
+pub(super) async fn sticky(live: &Arc<Live>, sticky: &Sticky) -> Result<Next, Over> {
+    // Callers that do not say who they are would have the agents of each other.
+    if live.from.is_empty() || live.from.eq_ignore_ascii_case(ANONYMOUS) {
+        return Ok(sticky.none);
+    }
+    let agents: Vec<String> = sticky.agents.iter().map(|to| filled(live, to)).collect();
+    match live.desk.ledger.last_agent(&live.from, agents).await {
+        Some(agent) => call_all(live, &[agent], &sticky.call).await,
+        None => Ok(sticky.none),
+    }
+}
+
+/// Calls these as `connect` says.
+async fn call_all(live: &Arc<Live>, targets: &[String], connect: &Connect) -> Result<Next, Over> {
     if let Some(music) = &connect.music {
         live.answer().await?;
         live.play_on(music, Duration::ZERO).await?;

@@ -79,9 +79,13 @@ pub trait Ledger: Send + Sync + 'static {
     fn leg_ended(&self, call: &str, leg: &str, ending: Ending, quality: Option<&Quality>);
     /// A call is over; legs of it may still be on their way out.
     fn call_ended(&self, call: &CallEnded<'_>);
-    /// Whom this caller talked with last: the target of the leg that was answered last in its
-    /// earlier calls. `None` where that is not known, or not known in time.
-    fn last_agent<'a>(&'a self, _caller: &'a str) -> BoxFuture<'a, Option<String>> {
+    /// With whom of these agents this caller talked last: the target of the leg that was answered
+    /// last in its earlier calls. `None`: with none of them, or that is not known in time.
+    fn last_agent<'a>(
+        &'a self,
+        _caller: &'a str,
+        _agents: Vec<String>,
+    ) -> BoxFuture<'a, Option<String>> {
         ready(None).boxed()
     }
 }

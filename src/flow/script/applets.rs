@@ -39,7 +39,7 @@ const DIGITS_MAX: u8 = GATHER_DIGITS_MAX as u8;
 const KEYS: usize = 16;
 
 /// What `applet` may be.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "connect",
     "echo",
     "forward",
@@ -55,6 +55,7 @@ const NAMES: [&str; 18] = [
     "playback",
     "queue",
     "record",
+    "sticky",
     "tone",
     "voicemail",
     RESERVED,
@@ -72,6 +73,7 @@ pub(super) fn step(fields: &Fields<'_, '_>) -> Option<Step> {
         "connect" => Step::Connect(Box::new(calling::connect(fields))),
         "forward" => Step::Connect(Box::new(calling::forward(fields))),
         "queue" => Step::Queue(Box::new(calling::queue(fields))),
+        "sticky" => Step::Sticky(Box::new(calling::sticky(fields))),
         "voicemail" => Step::Voicemail(voicemail(fields)),
         "hours" => Step::Hours(hours::hours(fields)),
         "record" => Step::Record {

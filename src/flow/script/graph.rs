@@ -71,7 +71,7 @@ fn takes_no_time(step: &Step, field: &str) -> bool {
     match step {
         Step::Hours(_) | Step::Record { .. } | Step::Mask { .. } | Step::Playback { .. } => true,
         Step::Http(_) => field != "on-timeout",
-        Step::Connect(_) => field != "answered",
+        Step::Connect(_) | Step::Sticky(_) => field != "answered",
         Step::Queue(_) => field == "on-full",
         Step::Greeting { .. }
         | Step::Menu(_)

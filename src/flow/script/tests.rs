@@ -181,7 +181,13 @@ applet = "play"
 prompt = "builtin:goodbye"
 times = 2
 seconds = 9
-next = "l"
+next = "m"
+[applet.m]
+applet = "sticky"
+agents = ["anna", "local:2001"]
+ring-timeout = 12
+no-answer = "b"
+none = "l"
 [applet.l]
 applet = "missed-call"
 "##,
@@ -224,6 +230,17 @@ applet = "missed-call"
         ("h", "i")
     );
     assert!(matches!(step("l"), Step::MissedCall { rings: 2 }));
+    let Step::Sticky(sticky) = step("m") else {
+        panic!()
+    };
+    assert_eq!(sticky.agents, ["anna", "local:2001"]);
+    assert_eq!(sticky.call.ring_timeout.as_secs(), 12);
+    let name = |next: Next| next.map(|ix| flow.applets[ix].name.as_str());
+    assert_eq!(
+        (name(sticky.none), name(sticky.call.no_answer)),
+        (Some("l"), Some("b"))
+    );
+    assert_eq!((sticky.call.answered, sticky.call.busy), (None, None));
     let Step::Connect(forward) = step("j") else {
         panic!()
     };
@@ -526,6 +543,8 @@ fn lists_of_applets_have_limits() {
     limit("applet = \"forward\"\nto = [$]", users(1), users(2));
     let queue = "applet = \"queue\"\nname = \"q\"\nmusic = \"builtin:music\"\nagents = [$]";
     limit(queue, users(QUEUE_AGENTS_MAX), users(QUEUE_AGENTS_MAX + 1));
+    let sticky = "applet = \"sticky\"\nagents = [$]";
+    limit(sticky, users(QUEUE_AGENTS_MAX), users(QUEUE_AGENTS_MAX + 1));
     let sound = |_| "builtin:menu".to_owned();
     let sounds = |count: usize| list(count, &sound);
     let play = "applet = \"play\"\nprompt = [$]";
@@ -620,7 +639,7 @@ fn the_document_names_every_applet_and_every_field() {
     let document = include_str!("../../../docs/flows.md");
     let applets = wrong_applets("[applet.a]\napplet = \"\"");
     let (_, applets) = applets.split_once("there are ").unwrap();
-    assert_eq!(applets.split(", ").count(), 17);
+    assert_eq!(applets.split(", ").count(), 18);
     for applet in applets.split(", ") {
         let title = |line: &&str| line.starts_with("### ") && line.contains(&format!("`{applet}`"));
         let from = document

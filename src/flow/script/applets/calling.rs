@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::super::context::quoted;
 use super::super::fields::{Fields, SECONDS_MAX};
 use super::super::read::{NAME_RULE, is_name};
-use super::super::{Applet, Connect, Early, Next, PARALLEL_MAX, Queue, Step};
+use super::super::{Applet, Connect, Early, Next, PARALLEL_MAX, Queue, Step, Sticky};
 use super::{KEY_SECONDS_MAX, number};
 use crate::sip::{Cause, Outgoing};
 
 /// Most parties of one `connect`, all that ring one after another counted.
 pub const TARGETS_MAX: usize = 100;
-/// Most agents of one `queue`.
+/// Most agents of one `queue` or `sticky`.
 pub const QUEUE_AGENTS_MAX: usize = 1_000;
 /// Most callers that wait in one `queue`.
 pub const QUEUE_SIZE_MAX: usize = 10_000;
@@ -45,6 +45,11 @@ pub(super) fn connect(fields: &Fields<'_, '_>) -> Connect {
         );
         fields.fail("to", value, why);
     }
+    called(fields, to, parallel)
+}
+
+/// What `connect` and `sticky` have in common.
+fn called(fields: &Fields<'_, '_>, to: Vec<String>, parallel: bool) -> Connect {
     Connect {
         to,
         parallel,
@@ -59,6 +64,14 @@ pub(super) fn connect(fields: &Fields<'_, '_>) -> Connect {
         busy: fields.next("busy"),
         no_answer: fields.next("no-answer"),
         failed: fields.next("failed"),
+    }
+}
+
+pub(super) fn sticky(fields: &Fields<'_, '_>) -> Sticky {
+    Sticky {
+        agents: targets(fields, "agents", QUEUE_AGENTS_MAX),
+        call: called(fields, Vec::new(), true),
+        none: fields.next("none"),
     }
 }
 
