@@ -78,6 +78,7 @@ fn start(store: &Store, call: &str, callback: &StatusCallback) {
         inbound: true,
         from,
         to,
+        instead_of: None,
     });
     store.ringing(call, &leg);
 }

@@ -74,6 +74,7 @@ fn start(store: &Store, call: &str, from: &str) {
         inbound: true,
         from,
         to,
+        instead_of: None,
     });
 }
 

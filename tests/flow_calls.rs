@@ -33,3 +33,5 @@ mod sticky;
 mod support;
 #[path = "flow_calls/talks.rs"]
 mod talks;
+#[path = "flow_calls/transfers.rs"]
+mod transfers;

@@ -12,17 +12,19 @@ mod connects;
 mod ears;
 #[path = "sip_flows/heard.rs"]
 mod heard;
+#[path = "sip_flows/live.rs"]
+mod live;
 #[path = "sip_flows/privacy.rs"]
 mod privacy;
 #[path = "sip_flows/sessions.rs"]
 mod sessions;
-#[path = "sip_flows/live.rs"]
-mod live;
 #[path = "sip_flows/signals.rs"]
 mod signals;
 #[path = "interop/sipp.rs"]
 mod sipp;
 mod support;
+#[path = "sip_flows/transfers.rs"]
+mod transfers;
 #[path = "sip_flows/truth.rs"]
 mod truth;
 

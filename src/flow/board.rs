@@ -81,6 +81,7 @@ pub struct LiveLeg {
     pub sid: Box<str>,
     /// It called us.
     pub inbound: bool,
+    place: Place,
     /// Who calls.
     pub from: Box<str>,
     /// Who is called.
@@ -91,6 +92,16 @@ pub struct LiveLeg {
     pub answered: Option<Instant>,
     /// How it ended, and when.
     pub ended: Option<(Cause, Instant)>,
+}
+
+/// Where a leg is in its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the caller's place: it called, or took that place by a transfer.
+    Caller,
+    /// There once it is answered.
+    Promised,
+    Other,
 }
 
 impl LiveLeg {
@@ -107,7 +118,10 @@ impl LiveLeg {
     /// Its tag on the switch; until it answers, its branch there.
     #[must_use]
     pub fn tag(&self) -> &str {
-        if self.inbound { CALLER } else { &self.sid }
+        match self.place {
+            Place::Caller => CALLER,
+            Place::Promised | Place::Other => &self.sid,
+        }
     }
 }
 
@@ -212,9 +226,16 @@ impl Ledger for Board {
 
     fn leg_started(&self, leg: &LegStarted<'_>) {
         if let Some(call) = self.call(leg.call) {
-            call.now().add(LiveLeg {
+            let mut now = call.now();
+            let place = match leg.instead_of.map(|before| now.leg(before)) {
+                Some(Some(before)) if before.place == Place::Caller => Place::Promised,
+                None if leg.inbound => Place::Caller,
+                _ => Place::Other,
+            };
+            now.add(LiveLeg {
                 sid: leg.leg.into(),
                 inbound: leg.inbound,
+                place,
                 from: shown(leg.from),
                 to: shown(leg.to),
                 started: Instant::now(),
@@ -241,7 +262,8 @@ impl Ledger for Board {
             let (mut now, at) = (call.now(), Some(Instant::now()));
             if let Some(leg) = now.leg(leg) {
                 leg.answered = leg.answered.or(at);
-                if leg.inbound {
+                if leg.place != Place::Other {
+                    leg.place = Place::Caller;
                     now.answered = now.answered.or(at);
                 }
             }
@@ -269,8 +291,12 @@ impl Ledger for Board {
         self.next.call_ended(call);
     }
 
-    fn last_agent<'a>(&'a self, caller: &'a str) -> BoxFuture<'a, Option<String>> {
-        self.next.last_agent(caller)
+    fn last_agent<'a>(
+        &'a self,
+        caller: &'a str,
+        agents: Vec<String>,
+    ) -> BoxFuture<'a, Option<String>> {
+        self.next.last_agent(caller, agents)
     }
 }
 

@@ -11,10 +11,14 @@ mod connect;
 mod http;
 pub mod ledger;
 mod live;
+mod presence;
 pub(crate) mod quality;
 mod queue;
 mod sdp;
+mod seat;
+mod talk;
 mod target;
+mod transfer;
 mod voicemail;
 mod waiting;
 
@@ -28,12 +32,15 @@ use tokio::sync::watch;
 use super::script::{Flow, Next, Step};
 use crate::engine::EarlyMedia;
 use crate::seldom::Seldom;
-use crate::sip::{Cause, EndedBy, Ending, Incoming, LegEvent, LegEvents, UserAgent};
-use crate::switch::{Participants, Switch};
+use crate::sip::{Cause, EndedBy, Ending, Incoming, UserAgent};
+use crate::switch::Switch;
 use ledger::{CallStarted, Ledger, LegStarted};
 pub(crate) use live::CALLER;
 use live::Live;
+use presence::Watch;
+use seat::Places;
 pub use target::LOCAL_HOPS_MAX;
+pub use transfer::TRANSFERS_MAX;
 use waiting::Queues;
 
 /// Most applets that one call goes through: a flow that runs in circles without waiting ends.
@@ -76,6 +83,7 @@ struct Desk {
     flows: Box<dyn Flows>,
     ledger: Arc<dyn Ledger>,
     queues: Arc<Queues>,
+    places: Arc<Places>,
     /// Addresses of which the log was told that their media is refused.
     warned: Seldom<Option<IpAddr>>,
     stop: watch::Sender<bool>,
@@ -95,6 +103,7 @@ impl Runner {
             flows: Box::new(flows),
             ledger,
             queues: Arc::default(),
+            places: Arc::default(),
             warned: Seldom::default(),
             stop: watch::Sender::new(false),
         };
@@ -106,7 +115,11 @@ impl Runner {
     /// Carries a call, in a task of its own.
     pub fn take(&self, call: Incoming) {
         let stop = self.desk.stop.subscribe();
-        tokio::spawn(carry(Arc::clone(&self.desk), call, stop));
+        let desk = Arc::clone(&self.desk);
+        match call.replaces {
+            Some(replaced) => tokio::spawn(transfer::take_place(desk, call, replaced, stop)),
+            None => tokio::spawn(carry(desk, call, stop)),
+        };
     }
 
     /// Hangs up all calls, and waits until they are gone, for at most so long; whether they are.
@@ -145,8 +158,8 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
     let Some(flow) = desk.flows.find(&call.to) else {
         return call.leg.hang_up(Cause(404)).await;
     };
-    let (live, mut events) = Live::new(desk, flow, call);
-    let live = Arc::new(live);
+    let (live, inbox) = Live::new(desk, flow, call);
+    let mut watch = Watch::new(inbox);
     tell_start(&live);
     let mut guard = Guard {
         live: Arc::clone(&live),
@@ -157,7 +170,7 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
     };
     let cause = tokio::select! {
         biased;
-        ending = watch_caller(&live, &mut events) => {
+        ending = watch.until_gone(&live) => {
             guard.ending = ending;
             return;
         }
@@ -169,9 +182,9 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
         },
         cause = run_flow(&live) => cause,
     };
-    live.leg.hang_up(cause).await;
+    live.caller().0.hang_up(cause).await;
     guard.ending.cause = cause;
-    let goodbye = watch_caller(&live, &mut events);
+    let goodbye = watch.until_gone(&live);
     if let Ok(ending) = tokio::time::timeout(GOODBYE_MAX, goodbye).await {
         guard.ending = ending;
     }
@@ -190,40 +203,12 @@ fn tell_start(live: &Live) {
     });
     live.desk.ledger.leg_started(&LegStarted {
         call: &live.sid,
-        leg: &live.leg_sid,
+        leg: &live.caller().1,
         inbound: true,
         from: &live.from,
         to: &live.to,
+        instead_of: None,
     });
-}
-
-/// Does what the caller asks for by signalling, until it is gone.
-async fn watch_caller(live: &Live, events: &mut LegEvents) -> Ending {
-    let lost = Ending {
-        cause: Cause(500),
-        by: EndedBy::Nobody,
-    };
-    while let Some(event) = events.next().await {
-        match event {
-            LegEvent::Ended(ending) => return ending,
-            LegEvent::Offer(offer) => {
-                let answer = live.caller_offers(offer.sdp.as_deref());
-                // The one who asked is gone.
-                let _gone = offer.reply.send(answer);
-            }
-            LegEvent::Answered(sdp) => live.caller_answers(&sdp),
-            LegEvent::Digit(key, _) => {
-                let who = Participants::Tag(CALLER);
-                if let Err(error) = live.desk.switch.key_pressed(&live.sid, who, key) {
-                    tracing::debug!(call_id = %live.sid, %error, "a key of no use");
-                }
-            }
-            LegEvent::Ringing | LegEvent::Progress(_) => {}
-            // Dropped: declined.
-            LegEvent::Transfer(_) => {}
-        }
-    }
-    lost
 }
 
 /// Why a call does not go on to another applet.

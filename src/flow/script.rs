@@ -47,6 +47,20 @@ pub struct Flow {
     pub applets: Vec<Applet>,
     /// Whom what becomes of its calls is told (`[status-callback]`).
     pub callback: Option<StatusCallback>,
+    /// Who may transfer its calls (`transfer`).
+    pub transfer: Transfers,
+}
+
+/// Who may transfer a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transfers {
+    /// `users`: users of the switch, wherever they may call themselves.
+    #[default]
+    Users,
+    /// `all`: whoever takes part in it; to users, and to numbers that a flow names.
+    All,
+    /// `none`: nobody.
+    Nobody,
 }
 
 /// Where it is told by HTTP what becomes of a call.

@@ -90,6 +90,11 @@ impl Core {
         over.unwrap_or_default() == Transport::Udp && self.is_here(source)
     }
 
+    /// Whether requests from there are a trunk's.
+    pub(super) fn is_trunk(&self, source: IpAddr) -> bool {
+        self.trunk_of(source).is_some()
+    }
+
     fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
         let mut trunks = self.config.trunks.iter();
         trunks.find(|t| t.from.iter().any(|n| n.contains(source)))

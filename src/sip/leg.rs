@@ -154,13 +154,13 @@ impl LegEvents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LegId(pub(super) u64);
 
-/// Where the messages of a leg come from.
+/// Where the messages of a leg come from, and whether a user of ours is there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Far(Arc<Mutex<Option<IpAddr>>>);
+pub(super) struct Far(Arc<Mutex<Option<(IpAddr, bool)>>>);
 
 impl Far {
-    pub(super) fn set(&self, ip: IpAddr) {
-        *lock(&self.0) = Some(ip);
+    pub(super) fn set(&self, ip: IpAddr, is_user: bool) {
+        *lock(&self.0) = Some((ip, is_user));
     }
 }
 
@@ -193,7 +193,14 @@ impl Leg {
     /// went to. `None`: nobody was reached yet.
     #[must_use]
     pub fn far(&self) -> Option<IpAddr> {
-        *lock(&self.far.0)
+        lock(&self.far.0).map(|(ip, _)| ip)
+    }
+
+    /// Whether a user of ours is at the other end: one that called with its digest, or whose phone
+    /// is registered and was called. Not one who is elsewhere and was reached by a redirection.
+    #[must_use]
+    pub fn is_user(&self) -> bool {
+        lock(&self.far.0).is_some_and(|(_, is_user)| is_user)
     }
 
     /// Tells the caller that it rings: 180, or 183 with this SDP. Only of calls that came in; may

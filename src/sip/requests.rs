@@ -257,7 +257,8 @@ fn let_in(
         core.reliable.insert(id.clone(), reliable.clone());
     }
     let (session, leg, events) = Session::new(core.clone(), Some((slot, seen)));
-    leg.far.set(source.ip());
+    let is_user = by.is_some() && !core.is_trunk(source.ip());
+    leg.far.set(source.ip(), is_user);
     let from = request.from_header().ok().and_then(|f| f.typed().ok());
     room.send(Incoming {
         sip_call_id: dialog.id().call_id,

@@ -151,6 +151,12 @@ impl UserAgent {
         self.core.replaced(replaces).map(|(leg, _)| leg)
     }
 
+    /// Whether a user of ours has this name, registered or not.
+    #[must_use]
+    pub fn has_user(&self, name: &str) -> bool {
+        self.core.config.users.iter().any(|user| user.name == name)
+    }
+
     /// Takes no more calls (503), for a switch that drains.
     pub fn drain(&self) {
         self.core.is_draining.store(true, Ordering::Relaxed);

@@ -23,6 +23,7 @@ pub(crate) enum Told {
         inbound: bool,
         from: String,
         to: String,
+        instead_of: Option<String>,
     },
     Ringing(String),
     Answered(String),
@@ -63,6 +64,7 @@ impl Ledger for Book {
             inbound: leg.inbound,
             from: leg.from.to_owned(),
             to: leg.to.to_owned(),
+            instead_of: leg.instead_of.map(str::to_owned),
         });
     }
 

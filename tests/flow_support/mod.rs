@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crosspoint::engine::{Privacy, Timers};
 use crosspoint::flow::run::{Flows, Runner};
-use crosspoint::flow::script::{Applet, Connect, Early, Flow, Prompt, Step};
+use crosspoint::flow::script::{ANY_NUMBER, Applet, Connect, Early, Flow, Prompt, Step, Transfers};
 use crosspoint::plane::worker::{WorkerConfig, WorkerHandle};
 use crosspoint::record::recorder::RecorderConfig;
 use crosspoint::sip::{Transport, UserAgent};
@@ -57,6 +57,8 @@ pub(crate) struct House {
     /// Where recordings are.
     pub(crate) recordings: PathBuf,
     flows: Arc<Mutex<HashMap<String, Arc<Flow>>>>,
+    /// Who may transfer calls of flows that come from now on.
+    pub(crate) transfer: Mutex<Transfers>,
     _ports: Ports,
 }
 
@@ -76,7 +78,11 @@ impl House {
         let (agent, mut calls) = agent_of(sip, CALLS_MAX as usize).await;
         let flows: Arc<Mutex<HashMap<String, Arc<Flow>>>> = Arc::default();
         let found = Arc::clone(&flows);
-        let find = move |number: &str| found.lock().expect("flows").get(number).cloned();
+        let find = move |number: &str| {
+            let flows = found.lock().expect("flows");
+            let any = || flows.get(ANY_NUMBER);
+            flows.get(number).or_else(any).cloned()
+        };
         let book = Arc::new(Book::default());
         let (shared, ledger) = (Arc::clone(&switch), Arc::clone(&book));
         let runner = Runner::new(shared, Arc::clone(&agent), find, ledger);
@@ -95,6 +101,7 @@ impl House {
             address,
             recordings,
             flows,
+            transfer: Mutex::default(),
             _ports: ports,
         }
     }
@@ -111,9 +118,22 @@ impl House {
             start: 0,
             applets: applets.collect(),
             callback: None,
+            transfer: *self.transfer.lock().expect("a word"),
         };
         let mut flows = self.flows.lock().expect("flows");
         flows.insert(number.to_owned(), Arc::new(flow));
+    }
+
+    /// Path of the only recording of the first call that has ended.
+    pub(crate) async fn recorded(&self) -> String {
+        let ended = || {
+            self.book.all().into_iter().find_map(|told| match told {
+                Told::CallEnded { recordings, .. } if !recordings.is_empty() => Some(recordings),
+                _ => None,
+            })
+        };
+        until("a call with a recording has ended", || ended().is_some()).await;
+        ended().expect("it has ended").remove(0)
     }
 
     /// Samples of a recording of one channel.

@@ -174,16 +174,21 @@ impl Callee {
         self.sip.response_to("BYE", 200).await;
     }
 
+    /// A request of the next CSeq.
+    pub(crate) fn request(&mut self, method: &str, body: &[u8]) -> String {
+        self.cseq += 1;
+        self.sip.cseq = self.cseq;
+        self.sip.within(self.invite(), method, self.cseq, body)
+    }
+
     /// Offers anew with this direction; the answer.
     pub(crate) async fn reoffers(&mut self, direction: &str) -> Message {
         let offer = self.voice.sdp_with(direction);
-        self.cseq += 1;
-        self.sip.cseq = self.cseq;
-        let invite = self.invite();
-        let request = self.sip.within(invite, "INVITE", self.cseq, &offer);
+        let request = self.request("INVITE", &offer);
         self.sip.say(&request).await;
         let answer = self.sip.response().await;
         assert_eq!(answer.code(), 200, "{answer:?}");
+        let invite = self.invite();
         let ack = self.sip.within(invite, "ACK", self.cseq, b"");
         self.sip.say(&ack).await;
         answer

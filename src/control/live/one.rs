@@ -51,7 +51,8 @@ pub async fn whole(
 
 fn leg_of_flow(leg: &LiveLeg, snapshot: Option<&Snapshot>, now: Instant) -> Leg {
     let tag = leg.tag();
-    let party = snapshot.and_then(|it| {
+    // Another may be in its place.
+    let party = snapshot.filter(|_| leg.ended.is_none()).and_then(|it| {
         let is = |party: &&Party| party.has_tag(tag) || party.via_branch.as_deref() == Some(tag);
         Some((
             it,

@@ -24,6 +24,7 @@ fn begin(board: &Board, leg: &str, inbound: bool) {
         inbound,
         from: "ann",
         to: "bob",
+        instead_of: None,
     });
 }
 
@@ -69,6 +70,30 @@ fn a_call_is_on_the_board_while_it_lives() {
     end_call(&board, 200, true);
     assert!(board.call("c1").is_none() && board.is_empty());
     assert_eq!((board.started(), board.ended()), (1, [1, 0, 0, 0, 0]));
+}
+
+/// Who takes the caller's place is heard there, once it is answered; another is not.
+#[test]
+fn a_leg_that_was_transferred_has_the_place_of_another() {
+    let board = board_with_a_call();
+    board.answered("c1", "ann-leg");
+    begin(&board, "bob-leg", false);
+    for (leg, inbound, instead_of) in [("cid", false, "ann-leg"), ("dan", true, "bob-leg")] {
+        board.leg_started(&LegStarted {
+            call: "c1",
+            leg,
+            inbound,
+            from: "ann",
+            to: "bob",
+            instead_of: Some(instead_of),
+        });
+    }
+    let call = board.call("c1").expect("it");
+    let tag = |ix: usize| call.now().legs[ix].tag().to_owned();
+    assert_eq!((tag(2), tag(3)), ("cid".to_owned(), "dan".to_owned()));
+    board.answered("c1", "cid");
+    board.answered("c1", "dan");
+    assert_eq!((tag(2), tag(3)), ("caller".to_owned(), "dan".to_owned()));
 }
 
 #[test]

@@ -38,6 +38,7 @@ enum What {
         inbound: bool,
         caller: Box<str>,
         called: Box<str>,
+        instead_of: Option<Box<str>>,
     },
     Ringing(Box<str>),
     Answered(Box<str>),
@@ -72,6 +73,7 @@ impl Event {
             inbound: leg.inbound,
             caller: kept(leg.from),
             called: kept(leg.to),
+            instead_of: leg.instead_of.map(kept),
         };
         Self::of(at_ms, leg.call, what)
     }
@@ -130,7 +132,8 @@ impl Event {
                 inbound,
                 caller,
                 called,
-            } => self.start_leg(db, leg, *inbound, [caller, called]),
+                instead_of,
+            } => self.start_leg(db, leg, *inbound, [caller, called], instead_of.as_deref()),
             What::Ringing(leg) => self.ring(db, outbox, leg),
             What::Answered(leg) => self.answer(db, outbox, leg),
             What::LegEnded(leg, ending, quality) => {
@@ -178,13 +181,17 @@ impl Event {
         leg: &str,
         inbound: bool,
         [caller, called]: [&str; 2],
+        instead_of: Option<&str>,
     ) -> rusqlite::Result<bool> {
         // A caller's own SIDs may come again after a while: the latest call is meant.
-        let sql = "INSERT INTO legs (call, sid, direction, caller, called, status, started_at)
-                   SELECT max(id), ?2, ?3, ?4, ?5, 'ringing', ?6 FROM calls WHERE sid = ?1
+        let sql = "INSERT INTO legs (call, sid, direction, caller, called, status, started_at,
+                   instead_of)
+                   SELECT max(id), ?2, ?3, ?4, ?5, 'ringing', ?6, ?7 FROM calls WHERE sid = ?1
                    HAVING max(id) IS NOT NULL";
         let direction = if inbound { "inbound" } else { "outbound-dial" };
-        let values = params![self.call, leg, direction, caller, called, self.at_ms];
+        let values = params![
+            self.call, leg, direction, caller, called, self.at_ms, instead_of
+        ];
         Ok(db.prepare_cached(sql)?.execute(values)? > 0)
     }
 
@@ -213,11 +220,11 @@ impl Event {
         Ok(true)
     }
 
-    /// Changes a leg, and with the caller's leg its call.
+    /// Changes a leg, and with the first caller's leg its call.
     fn mark(&self, db: &Connection, leg: &Leg, change: &str) -> rusqlite::Result<()> {
         let sql = format!("UPDATE legs {change} WHERE id = ?2");
         db.prepare_cached(&sql)?.execute([self.at_ms, leg.id])?;
-        if leg.inbound {
+        if leg.is_callers {
             let sql = format!("UPDATE calls {change} WHERE id = ?2 AND ended_at IS NULL");
             db.prepare_cached(&sql)?.execute([self.at_ms, leg.call])?;
         }
@@ -305,7 +312,8 @@ fn ended_by(by: EndedBy, party: &'static str) -> &'static str {
 struct Leg {
     id: i64,
     call: i64,
-    inbound: bool,
+    /// It is the one that the call began with.
+    is_callers: bool,
     rang: bool,
     answered_at: Option<i64>,
     ended: bool,
@@ -313,7 +321,8 @@ struct Leg {
 
 impl Leg {
     fn find(db: &Connection, call: &str, leg: &str) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT legs.id, call, legs.direction = 'inbound', legs.rang_at IS NOT NULL,
+        let sql = "SELECT legs.id, call, legs.direction = 'inbound' AND legs.instead_of IS NULL,
+                   legs.rang_at IS NOT NULL,
                    legs.answered_at, legs.ended_at IS NOT NULL
                    FROM legs JOIN calls ON calls.id = call
                    WHERE legs.sid = ?2 AND calls.sid = ?1 ORDER BY legs.id DESC LIMIT 1";
@@ -321,7 +330,7 @@ impl Leg {
             Ok(Self {
                 id: row.get(0)?,
                 call: row.get(1)?,
-                inbound: row.get(2)?,
+                is_callers: row.get(2)?,
                 rang: row.get(3)?,
                 answered_at: row.get(4)?,
                 ended: row.get(5)?,

@@ -123,6 +123,8 @@ pub struct LegRecord {
     pub mos: Option<f64>,
     /// It was answered for more than two seconds, and nothing was received of it.
     pub silent: bool,
+    /// SID of the leg whose place it took, or was to take, by a transfer.
+    pub instead_of: Option<String>,
 }
 
 /// Columns that calls and legs have in common, as [`CallRecord`] and [`LegRecord`] read them.
@@ -208,14 +210,20 @@ impl LegRecord {
             jitter_us: row.get(16)?,
             mos: row.get(17)?,
             silent: row.get(18)?,
+            instead_of: row.get(19)?,
         })
     }
 }
 
 /// Legs of a call, in the order in which they began.
 pub(super) fn legs_of(db: &Connection, call: i64) -> rusqlite::Result<Vec<LegRecord>> {
+    // A database that no switch of this version has opened yet can be read, too.
+    let instead_of = match version(db)? {
+        ..2 => "NULL",
+        _ => "instead_of",
+    };
     let sql = format!(
-        "SELECT {COMMON}, received, lost, jitter_us, mos, silent FROM legs
+        "SELECT {COMMON}, received, lost, jitter_us, mos, silent, {instead_of} FROM legs
          WHERE call = ?1 ORDER BY id"
     );
     let mut found = db.prepare_cached(&sql)?;
@@ -224,7 +232,8 @@ pub(super) fn legs_of(db: &Connection, call: i64) -> rusqlite::Result<Vec<LegRec
 }
 
 /// With whom of these agents the caller talked last: the target of the leg that was answered last,
-/// among its last [`STICKY_CALLS_MAX`] calls that are completed.
+/// among its last [`STICKY_CALLS_MAX`] calls that are completed. Who took the caller's own place is
+/// none it talked with.
 pub(super) fn last_agent(
     db: &Connection,
     caller: &str,
@@ -235,6 +244,8 @@ pub(super) fn last_agent(
                 ORDER BY id DESC LIMIT ?2) AS latest
                JOIN legs ON legs.call = latest.id
                WHERE legs.direction = 'outbound-dial' AND legs.answered_at IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM legs AS callers WHERE callers.call = legs.call
+                   AND callers.sid = legs.instead_of AND callers.direction = 'inbound')
                ORDER BY latest.id DESC, legs.answered_at DESC, legs.id DESC";
     let mut found = db.prepare_cached(sql)?;
     let mut rows = found.query(params![caller, STICKY_CALLS_MAX])?;
@@ -281,7 +292,7 @@ impl Reader {
         }
         let failed = |source| StoreError::open(path, source);
         let (db, found) = Self::readable(path).map_err(failed)?;
-        if found != VERSION {
+        if !(1..=VERSION).contains(&found) {
             let path = path.to_owned();
             return Err(match found {
                 0 => StoreError::Foreign(path),

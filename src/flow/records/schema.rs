@@ -10,7 +10,7 @@ use super::outbox::{Outbox, Tell};
 use super::{Options, StoreError, folder_of};
 
 /// `user_version` of what this program writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Databases up to so many octets are checked whole when they are opened; larger ones would keep
 /// the switch from starting for long.
@@ -102,6 +102,9 @@ CREATE TABLE alive (
     at INTEGER NOT NULL
 ) STRICT;
 ";
+
+/// Version 2: transfers.
+const TRANSFERS: &str = "ALTER TABLE legs ADD COLUMN instead_of TEXT;";
 
 /// Takes the lock that keeps a second switch from this database. It is a file of its own: closing
 /// another handle of the database would give up SQLite's locks (POSIX `fcntl`).
@@ -197,6 +200,9 @@ fn begin(
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if version < 1 {
         change.execute_batch(TABLES)?;
+    }
+    if version < 2 {
+        change.execute_batch(TRANSFERS)?;
     }
     change.pragma_update(None, "user_version", VERSION)?;
     outbox.load(&change)?;

@@ -92,6 +92,7 @@ impl Scene {
             inbound,
             from,
             to,
+            instead_of: None,
         });
     }
 
@@ -421,6 +422,63 @@ fn wait_for(see: impl Fn() -> Vec<String>, expected: &[&str]) {
         assert!(std::time::Instant::now() < end, "{:?}", see());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Of a call that is handed on: who takes whose place is kept, and the call's times are the
+/// first caller's.
+#[test]
+fn who_takes_the_place_of_another_is_kept() {
+    let scene = Scene::new();
+    scene.start("c1", None);
+    scene.store().answered("c1", "c1-in");
+    let instead = |leg: &str, inbound: bool, instead_of: &str| {
+        scene.pass(1_000);
+        scene.store().leg_started(&LegStarted {
+            call: "c1",
+            leg,
+            inbound,
+            from: "a",
+            to: "b",
+            instead_of: Some(instead_of),
+        });
+        scene.store().ringing("c1", leg);
+        scene.store().answered("c1", leg);
+    };
+    instead("other", true, "c1-in");
+    instead("third", false, "other");
+    scene.pass(1_000);
+    scene.end("c1", 200, true);
+    let (call, legs) = scene.call("c1");
+    assert_eq!(call.times.answered, Some(read::Moment(START)));
+    assert_eq!((call.times.rang, call.times.talk_ms), (None, 3_000));
+    let told: Vec<_> = legs.iter().map(|leg| leg.instead_of.as_deref()).collect();
+    assert_eq!(told, [None, Some("c1-in"), Some("other")]);
+}
+
+#[test]
+fn a_database_of_the_version_before_is_read_and_brought_up_to_date() {
+    let mut scene = Scene::new();
+    scene.start("c1", None);
+    scene.end("c1", 200, true);
+    scene.store = None;
+    let path = scene.folder.path();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("ALTER TABLE legs DROP COLUMN instead_of; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(db);
+    let legs = || {
+        let reader = Reader::open(&path).unwrap();
+        reader.call("c1").unwrap().expect("a call").1
+    };
+    assert_eq!(legs()[0].instead_of, None);
+    drop(Store::open(&path, scene.options.clone()).unwrap());
+    assert_eq!(legs().len(), 1);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let version: i64 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+    db.prepare("SELECT instead_of FROM legs").unwrap();
 }
 
 /// A call of [`Scene`]'s caller that is answered, and that rings and joins these.

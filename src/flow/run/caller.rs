@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Over;
 use super::live::{CALLER, Live};
-use crate::audio::tone::TonePlan;
 use crate::engine::{
     GATHER_ATTEMPTS_MAX, GATHER_WAIT_MAX, GatherEnd, GatherRules, Gathered, Keys, OtherKeys,
 };
@@ -156,15 +155,7 @@ pub(super) async fn tone(live: &Live, tone: &str, limit: Duration) -> Result<(),
 
 /// Begins a tone for the caller.
 pub(super) fn sound(live: &Live, tone: &str, limit: Option<Duration>) {
-    let who = Participants::Tag(CALLER);
-    match TonePlan::parse(tone) {
-        Ok(plan) => {
-            if let Err(error) = live.switch().play_tone(&live.sid, who, &plan, limit) {
-                live.warn("no tone", &error);
-            }
-        }
-        Err(error) => tracing::warn!(call_id = %live.sid, %error, "no tone"),
-    }
+    live.tone_to(CALLER, tone, limit);
 }
 
 /// The caller hears itself, until a key or for so long.

@@ -1,5 +1,5 @@
-//! The applet `connect`: parties that ring one after another or at once, the first that answers,
-//! and the conversation with it.
+//! The applets `connect` and `sticky`: parties that ring one after another or at once, and the
+//! first that answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::callee::{Callee, EVENTS_MAX, Hearer};
-use super::live::{Branch, CALLER, Live, fresh_sid};
+use super::live::{Branch, CALLER, Live};
 use super::sdp::Audio;
+use super::talk::Talk;
 use super::target::is_local;
 use super::{Over, policy};
 use crate::flow::script::{Connect, Early, Next, PARALLEL_MAX, Prompt, Sticky};
 use crate::sip::{Cause, Ending, LegEvent, LegStatus, Outgoing};
-use crate::switch::{Echo, Participants, Playback, RecordLayout, RecordRequest};
+use crate::switch::{Participants, RecordLayout, RecordRequest};
 
 /// Name of what `connect` records.
 const RECORDING: &str = "conversation";
@@ -47,13 +48,6 @@ pub(super) enum Rang {
     Answered(Box<Talk>),
     /// Why not, as the last of them said.
     Nobody(Cause),
-}
-
-/// Somebody who answered.
-pub(super) struct Talk {
-    callee: Callee,
-    ix: usize,
-    events: mpsc::Receiver<(usize, LegEvent)>,
 }
 
 pub(super) async fn connect(live: &Arc<Live>, connect: &Connect) -> Result<Next, Over> {
@@ -95,7 +89,7 @@ async fn call_all(live: &Arc<Live>, targets: &[String], connect: &Connect) -> Re
                 if connect.record {
                     record(live).await;
                 }
-                talk.until_over(live, connect.time_limit).await;
+                talk.until_over(live, connect.time_limit, None).await;
                 let _none = live
                     .switch()
                     .stop_recording(&live.sid, Some(RECORDING), false);
@@ -223,11 +217,10 @@ fn call(
     ring: &Ring<'_>,
     events: &mpsc::Sender<(usize, LegEvent)>,
 ) -> Option<Callee> {
-    let branch = Branch {
-        leg: fresh_sid(),
-        is_local: is_local(to),
-        far: Arc::default(),
-    };
+    let mask = live.masked();
+    let from = ring.caller_id.map(str::to_owned).or_else(|| mask.clone());
+    let from = from.unwrap_or_else(|| live.from.clone());
+    let branch = Branch::new(is_local(to), &from, to);
     let sdp = match live.offer_to(&branch, Some(policy(ring.early))) {
         Ok(sdp) => sdp,
         Err(error) => {
@@ -235,13 +228,11 @@ fn call(
             return None;
         }
     };
-    let mask = live.masked();
     let headers = headers(live, &branch.leg, mask.is_some());
     let display = live.display.clone().filter(|_| mask.is_none());
-    let from = ring.caller_id.map(str::to_owned).or(mask);
     let outgoing = Outgoing {
         to: to.to_owned(),
-        from: from.unwrap_or_else(|| live.from.clone()),
+        from,
         display: display.filter(|_| ring.caller_id.is_none()),
         headers,
         sdp: sdp.into_bytes(),
@@ -252,12 +243,12 @@ fn call(
         ix,
         events: events.clone(),
     };
-    Some(Callee::dial(live, branch, outgoing, heard))
+    Some(Callee::dial(live, branch, outgoing, None, heard))
 }
 
 /// What a callee is told beside its offer: what the caller's INVITE had, unless that is masked, and
 /// the SIDs of the call, unless it has one from where it came from, and of the leg.
-fn headers(live: &Live, leg: &str, is_masked: bool) -> Vec<(String, String)> {
+pub(super) fn headers(live: &Live, leg: &str, is_masked: bool) -> Vec<(String, String)> {
     let mut headers = match is_masked {
         true => Vec::new(),
         false => live.headers.clone(),
@@ -293,87 +284,4 @@ async fn progress(live: &Live, callee: &Callee, sdp: &[u8], ring: &Ring<'_>) -> 
     live.ring(true).await?;
     live.end_ringback().await;
     Ok(true)
-}
-
-impl Talk {
-    /// Whispers, joins the two, and answers the caller; `false`: it cannot be.
-    async fn begin(&mut self, live: &Live, sdp: &[u8], ring: &Ring<'_>) -> Result<bool, Over> {
-        let Some(audio) = Audio::of(sdp) else {
-            return Ok(false);
-        };
-        // From here on what either of them offers is answered.
-        let told = self.callee.told.clone();
-        live.joined(&self.callee.branch, audio, told);
-        let stays = match ring.whisper {
-            Some(whisper) => self.whisper(live, whisper, ring).await?,
-            None => true,
-        };
-        if !stays || !self.join(live, Echo::Off) {
-            live.parted();
-            return Ok(false);
-        }
-        live.hush().await;
-        live.answer().await?;
-        Ok(true)
-    }
-
-    /// Links the two, or each of them with nobody; whether that is done.
-    fn join(&self, live: &Live, echo: Echo) -> bool {
-        let joined = live.join(Some(echo));
-        joined
-            .inspect_err(|cause| tracing::warn!(call_id = %live.sid, cause = cause.0, "not joined"))
-            .is_ok()
-    }
-
-    /// Plays to the callee what the caller does not hear; `false`: it did not stay for it.
-    async fn whisper(
-        &mut self,
-        live: &Live,
-        whisper: &Prompt,
-        ring: &Ring<'_>,
-    ) -> Result<bool, Over> {
-        if !self.join(live, Echo::Blackhole) {
-            return Ok(false);
-        }
-        if !ring.has_music {
-            live.ringback();
-        }
-        let playback = Playback::of(whisper.iter().cloned());
-        let length = live.play_to(&self.callee.branch.leg, &playback).await?;
-        let end = Instant::now() + length;
-        Ok(self.is_there_until(live, end).await)
-    }
-
-    /// Answers what the callee offers until then, or until it is gone: whether it is there.
-    async fn is_there_until(&mut self, live: &Live, end: Instant) -> bool {
-        let branch = &self.callee.branch;
-        loop {
-            let event = tokio::select! {
-                () = sleep_until(end) => return true,
-                event = self.events.recv() => event,
-            };
-            match event {
-                None => return false,
-                // Of those who lost there may be more to hear.
-                Some((ix, _)) if ix != self.ix => {}
-                Some((_, LegEvent::Ended(_))) => return false,
-                Some((_, LegEvent::Offer(offer))) => {
-                    let answer = live.peer_offers(branch, offer.sdp.as_deref());
-                    let _gone = offer.reply.send(answer);
-                }
-                Some((_, LegEvent::Answered(sdp))) => live.peer_answers(branch, &sdp),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// The conversation, until the callee hangs up or for so long.
-    pub(super) async fn until_over(mut self, live: &Live, limit: Duration) {
-        self.is_there_until(live, Instant::now() + limit).await;
-        live.parted();
-        // The caller goes on alone, and does not wait for the other's BYE.
-        self.callee.leave(live).await;
-        live.fill();
-        self.callee.hang_up(Cause::HANG_UP);
-    }
 }

@@ -33,6 +33,8 @@ pub struct LegStarted<'a> {
     pub from: &'a str,
     /// Who is called.
     pub to: &'a str,
+    /// SID of the leg whose place it takes by a transfer, or is to take should it be answered.
+    pub instead_of: Option<&'a str>,
 }
 
 /// What was received of a leg, over all of it.
@@ -46,6 +48,22 @@ pub struct Quality {
     pub jitter_us: u32,
     /// Estimated mean opinion score, 1 to 5 (ITU-T G.107); `None`: too little came.
     pub mos: Option<f32>,
+}
+
+impl Quality {
+    /// What came after `before`, which is of the same party. Of a score it is not known which of
+    /// both it is of.
+    pub(super) fn since(self, before: Self) -> Self {
+        match before == Self::default() {
+            true => self,
+            false => Self {
+                received: self.received.saturating_sub(before.received),
+                lost: self.lost.saturating_sub(before.lost),
+                jitter_us: self.jitter_us,
+                mos: None,
+            },
+        }
+    }
 }
 
 /// A call is over.
@@ -100,7 +118,8 @@ impl Ledger for Log {
     }
 
     fn leg_started(&self, leg: &LegStarted<'_>) {
-        tracing::info!(call_id = %leg.call, leg = %leg.leg, inbound = leg.inbound, "leg started");
+        tracing::info!(call_id = %leg.call, leg = %leg.leg, inbound = leg.inbound,
+            instead_of = leg.instead_of, "leg started");
     }
 
     fn ringing(&self, call: &str, leg: &str) {

@@ -1,22 +1,25 @@
 //! A call while it lives: who calls, its media on the switch, and what it came to so far.
 
 mod media;
+mod place;
 mod sounds;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::ledger::{CallEnded, Quality};
 use super::sdp::Audio;
+use super::seat::{COMMANDS_MAX, Command, Inbox};
 use super::{Desk, Over, quality};
 use crate::flow::script::Flow;
-use crate::sip::{Cause, Ending, Incoming, Leg, LegEvents};
+use crate::sip::{Cause, Ending, Incoming};
 use crate::switch::{Snapshot, Switch, SwitchError};
 pub(super) use media::Branch;
 use media::Peer;
+pub(super) use place::{Party, Seat};
 
 /// The caller's tag on the switch.
 pub(crate) const CALLER: &str = "caller";
@@ -32,26 +35,28 @@ pub(super) struct Live {
     pub(super) desk: Arc<Desk>,
     pub(super) flow: Arc<Flow>,
     pub(super) sid: String,
-    /// SID of the caller's leg.
-    pub(super) leg_sid: String,
     pub(super) from: String,
     pub(super) to: String,
     pub(super) display: Option<String>,
     pub(super) headers: Vec<(String, String)>,
-    /// It is another call of this very switch that calls.
-    pub(super) is_own: bool,
     /// How many calls in a row may still be made on its behalf.
     pub(super) hops: u8,
-    pub(super) leg: Leg,
     offer: Option<Vec<u8>>,
+    /// What the task that watches the caller is told.
+    commands: mpsc::Sender<Command>,
+    /// The same of the conversation, while there is one.
+    talk: watch::Sender<Option<mpsc::Sender<Command>>>,
     /// What was received of each party that was there at the end, by tag; `None` before.
     received: watch::Sender<Option<HashMap<String, Quality>>>,
     state: Mutex<State>,
 }
 
 /// What it came to so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    seat: Seat,
+    /// Transfers that were accepted.
+    transfers: u32,
     answered: bool,
     /// The caller was told that it rings.
     rings: bool,
@@ -78,24 +83,27 @@ pub(super) fn fresh_sid() -> String {
 }
 
 impl Live {
-    pub(super) fn new(desk: Arc<Desk>, flow: Arc<Flow>, call: Incoming) -> (Self, LegEvents) {
+    pub(super) fn new(desk: Arc<Desk>, flow: Arc<Flow>, call: Incoming) -> (Arc<Self>, Inbox) {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let leg = call.leg;
         let live = Self {
             desk,
             flow,
             sid: fresh_sid(),
-            leg_sid: fresh_sid(),
             from: call.from,
             to: call.to,
             display: call.display,
             headers: call.headers,
-            is_own: call.is_own,
             hops: call.max_forwards,
-            leg: call.leg,
             offer: call.sdp,
+            commands,
+            talk: watch::Sender::new(None),
             received: watch::Sender::new(None),
-            state: Mutex::default(),
+            state: Mutex::new(State::of(Seat::new(leg, fresh_sid(), call.is_own))),
         };
-        (live, call.events)
+        let live = Arc::new(live);
+        let inbox = Inbox::new(&live, call.events, inbox);
+        (live, inbox)
     }
 
     /// Every step under the lock leaves it whole.
@@ -107,8 +115,8 @@ impl Live {
         &self.desk.switch
     }
 
-    /// Says in the log what could not be done. Of a call whose media has just ended there is nothing
-    /// to say: it is hung up as soon as that is seen.
+    /// Says in the log what could not be done. Of a call whose media has just ended there is
+    /// nothing to say: it is hung up as soon as that is seen.
     pub(super) fn warn(&self, what: &str, error: &SwitchError) {
         match error {
             SwitchError::UnknownCall => tracing::debug!(call_id = %self.sid, %error, "{what}"),
@@ -137,8 +145,9 @@ impl Live {
             state.told.clone()
         };
         let ended = |_| Over(Cause::CANCELLED);
-        self.leg.answer(told.as_bytes()).await.map_err(ended)?;
-        self.desk.ledger.answered(&self.sid, &self.leg_sid);
+        let (leg, sid) = self.caller();
+        leg.answer(told.as_bytes()).await.map_err(ended)?;
+        self.desk.ledger.answered(&self.sid, &sid);
         if self.offer.is_none() {
             self.await_answer().await?;
         }
@@ -174,11 +183,12 @@ impl Live {
             (state.hears.then(|| state.told.clone()), is_first)
         };
         let sdp = told.as_ref().map(String::as_bytes);
+        let (leg, leg_sid) = self.caller();
         if is_first {
-            self.desk.ledger.ringing(&self.sid, &self.leg_sid);
+            self.desk.ledger.ringing(&self.sid, &leg_sid);
         }
         let ended = |_| Over(Cause::CANCELLED);
-        self.leg.ring(sdp).await.map_err(ended)?;
+        leg.ring(sdp).await.map_err(ended)?;
         if sdp.is_some() {
             self.keep_clock();
         }
@@ -236,8 +246,8 @@ impl Live {
     /// The call is over; how its media stood at the end, if it had any.
     pub(super) fn end(&self, ending: Ending, media: Option<&Snapshot>) {
         let received = media.map(quality::of_all).unwrap_or_default();
+        self.end_caller(ending, received.get(CALLER).copied());
         let ledger = &self.desk.ledger;
-        ledger.leg_ended(&self.sid, &self.leg_sid, ending, received.get(CALLER));
         self.received.send_replace(Some(received));
         let (answered, digits, recordings) = {
             let state = self.state();

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Over;
 use super::caller::one_of;
-use super::connect::{Rang, Ring, Talk, ring_all};
+use super::connect::{Rang, Ring, ring_all};
 use super::live::{CALLER, Live};
+use super::talk::Talk;
 use super::waiting::{Claim, Place};
 use crate::engine::{GATHER_ATTEMPTS_MAX, GatherEnd, Keys};
 use crate::flow::script::{Early, Next, Queue};
@@ -47,7 +48,7 @@ pub(super) async fn queue(live: &Arc<Live>, queue: &Queue) -> Result<Next, Over>
     Ok(match waited {
         Waited::Served(mut claim, talk) => {
             claim.rest = queue.wrap_up;
-            talk.until_over(live, TALK_MAX).await;
+            talk.until_over(live, TALK_MAX, Some(claim)).await;
             queue.answered
         }
         Waited::Left => queue.on_leave,

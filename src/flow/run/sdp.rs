@@ -51,6 +51,19 @@ impl Audio {
         self.write(self.media.direction)
     }
 
+    /// As an offer of every codec to somebody else, who is to be where this one was: whatever was
+    /// settled with that one is not the other's.
+    pub(super) fn offer_anew(&self) -> String {
+        let mut media = self.media.clone();
+        "RTP/AVP".clone_into(&mut media.transport);
+        media.codecs.clear();
+        let line = Self { media, ix: 0 };
+        let offer = offer_all(&line.write(Direction::new(true, true)));
+        // A session of its own: another version of a known one would have to be a later one.
+        let session = fastrand::u32(1..);
+        offer.replacen("o=- 1 ", &format!("o=- {session} "), 1)
+    }
+
     /// As an answer to somebody who offers `other`.
     pub(super) fn answer_to(&self, other: &Self) -> String {
         let (own, offered) = (self.media.direction, other.media.direction);
@@ -185,6 +198,20 @@ mod tests {
         }
         let other = Audio::of(TOLD.as_bytes()).unwrap();
         assert!(other.answer_to(&audio).contains("a=recvonly"));
+        assert!(Description::parse(offer.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn somebody_else_is_offered_what_was_settled_with_nobody() {
+        let told = TOLD
+            .replace("RTP/AVP 0 101", "RTP/SAVP 0 101")
+            .replace("m=video", "a=recvonly\r\nm=video");
+        let offer = Audio::of(told.as_bytes()).unwrap().offer_anew();
+        let part = "m=audio 5000 RTP/AVP 0 8 9 96 101 102\r\n";
+        assert!(offer.contains(part), "{offer}");
+        assert!(offer.contains("a=sendrecv") && !offer.contains("video"));
+        let again = Audio::of(told.as_bytes()).unwrap().offer_anew();
+        assert_ne!(offer, again, "each is a session of its own");
         assert!(Description::parse(offer.as_bytes()).is_ok());
     }
 

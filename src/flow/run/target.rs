@@ -9,7 +9,7 @@ use crate::sip::{Cause, Listen, Transport};
 pub const LOCAL_HOPS_MAX: u8 = 8;
 
 /// Begins a target that is a number of this switch: `local:1000`.
-const LOCAL: &str = "local:";
+pub(super) const LOCAL: &str = "local:";
 /// Longest number.
 const NUMBER_MAX: usize = 64;
 

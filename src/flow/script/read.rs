@@ -8,7 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::context::{Context, or_which, quoted};
 use super::error::ScriptError;
 use super::fields::{Fields, HANG_UP, Value};
-use super::{APPLETS_MAX, Applet, CallbackEvents, Flow, StatusCallback, Step, applets, graph};
+use super::{
+    APPLETS_MAX, Applet, CallbackEvents, Flow, StatusCallback, Step, Transfers, applets, graph,
+};
 
 /// Longest file of a flow, in octets.
 pub const SCRIPT_BYTES_MAX: usize = 256 << 10;
@@ -131,6 +133,7 @@ fn flow(name: &str, context: &Context<'_>, document: &DeTable<'_>) -> Option<Par
     let callback = root
         .table("status-callback")
         .and_then(|table| callback(&table));
+    let transfer = root.word("transfer", &TRANSFERS).unwrap_or_default();
     let (mut applets, offsets): (Vec<Applet>, Vec<usize>) = applets(&root).into_iter().unzip();
     root.finish();
     playbacks(context, &applets, &offsets);
@@ -147,6 +150,7 @@ fn flow(name: &str, context: &Context<'_>, document: &DeTable<'_>) -> Option<Par
         start,
         applets,
         callback,
+        transfer,
     };
     Some(Parsed {
         flow,
@@ -220,6 +224,13 @@ fn callback(fields: &Fields<'_, '_>) -> Option<StatusCallback> {
         json: format.unwrap_or(false),
     })
 }
+
+/// Who may transfer calls.
+const TRANSFERS: [(&str, Transfers); 3] = [
+    ("users", Transfers::Users),
+    ("all", Transfers::All),
+    ("none", Transfers::Nobody),
+];
 
 /// What a status callback may be for.
 const EVENTS: [&str; 3] = ["ringing", "answered", "terminal"];

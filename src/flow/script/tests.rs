@@ -82,6 +82,7 @@ applet = "hangup"
     let flow = parsed.flow;
     assert_eq!((flow.name.as_str(), flow.start), ("main", 0));
     assert_eq!(flow.numbers, ["1000", ANY_NUMBER]);
+    assert_eq!(flow.transfer, Transfers::Users);
     let callback = flow.callback.unwrap();
     let events = callback.events;
     assert_eq!(
@@ -111,6 +112,27 @@ applet = "hangup"
     assert_eq!(connect.ring_timeout, Duration::from_secs(30));
     assert_eq!(connect.time_limit, Duration::from_secs(14_400));
     assert_eq!((connect.busy, connect.failed), (Some(3), None));
+}
+
+#[test]
+fn who_may_transfer_is_read() {
+    let with = |word: &str| {
+        let applet = "[applet.a]\napplet = \"hangup\"\n";
+        read(&format!("transfer = {word}\nstart = \"a\"\n{applet}"))
+    };
+    for (word, who) in [
+        ("\"users\"", Transfers::Users),
+        ("\"all\"", Transfers::All),
+        ("\"none\"", Transfers::Nobody),
+    ] {
+        assert_eq!(with(word).unwrap().flow.transfer, who);
+    }
+    let told = lines(&with("\"anybody\"").unwrap_err());
+    assert!(
+        told.contains(":1:12: transfer: 'anybody' is none of users, all, none"),
+        "{told}"
+    );
+    assert!(with("true").is_err());
 }
 
 #[test]
@@ -289,7 +311,7 @@ applet = "conect"
     let expected = r#"flows/main.toml:1:20: numbers: '1000' is there twice
 flows/main.toml:1:28: numbers: 'a b' is no number
 flows/main.toml:2:9: start: there is no applet 'wellcome', did you mean 'welcome'?
-flows/main.toml:3:1: unknown field 'retry', there are numbers, start, status-callback, applet
+flows/main.toml:3:1: unknown field 'retry', there are FIELDS
 flows/main.toml:6:7: status-callback.url: 'ftp://example.com' is no http or https URL
 flows/main.toml:7:11: status-callback.events: 'anwsered' is no event, did you mean 'answered'?
 flows/main.toml:9:1: applet.welcome: prompt is missing
@@ -304,7 +326,11 @@ flows/main.toml:19:44: applet.menu.keys.A: the key 'A' is there twice
 flows/main.toml:22:10: applet.voice.applet: 'stream' is reserved, and not there yet
 flows/main.toml:25:1: applet.hangup: this name is taken: it hangs up wherever an applet is named
 flows/main.toml:27:9: applet.hangup.cause: 302 ends no call: 200 or 400 to 699 do
-flows/main.toml:30:10: applet.call.applet: there is no applet 'conect', did you mean 'connect'?"#;
+flows/main.toml:30:10: applet.call.applet: there is no applet 'conect', did you mean 'connect'?"#
+        .replace(
+            "FIELDS",
+            "numbers, start, status-callback, transfer, applet",
+        );
     assert_eq!(wrong(text), expected);
 }
 

@@ -149,7 +149,7 @@ async fn attempt(
         return Err(Ending::by_nobody(Cause(403)));
     }
     if let Ok(address) = destination.get_socketaddr() {
-        session.far.set(address.ip());
+        session.far.set(address.ip(), target.flow.is_some());
     }
     let to = destination.clone();
     let call_id = rsipstack::transaction::make_uuid_v4();

@@ -112,6 +112,9 @@ fn of_leg(leg: &LegRecord) -> String {
     let status = ending(&leg.status, leg.cause, leg.ended_by.as_deref());
     let _ = writeln!(text, "  {arrow:8} {}", cut(party, 89));
     let _ = writeln!(text, "  status   {}", cut(&status, 89));
+    if let Some(sid) = &leg.instead_of {
+        let _ = writeln!(text, "  instead  {}", cut(sid, 89));
+    }
     let _ = writeln!(text, "  started  {} UTC", leg.times.started.seconds());
     if leg.times.ended.is_some() {
         let lengths = lengths(leg.times.ring_ms, leg.times.talk_ms);

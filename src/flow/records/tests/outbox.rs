@@ -56,6 +56,7 @@ impl Desk {
                 inbound: true,
                 from,
                 to,
+                instead_of: None,
             },
         );
         for event in [&start, &leg].into_iter().chain(events) {
@@ -285,6 +286,7 @@ fn a_call_tells_of_so_many_legs_and_no_more() {
                 inbound: false,
                 from: "1",
                 to: "2",
+                instead_of: None,
             };
             let begun = Event::leg_started(START, &leg);
             assert!(begun.write(&desk.db, &mut desk.outbox).unwrap());

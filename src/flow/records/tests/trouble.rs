@@ -101,6 +101,7 @@ fn databases_that_cannot_be_used_are_refused_at_once() {
             inbound: true,
             from: "x",
             to: "x",
+            instead_of: None,
         });
         let sid = format!("c{ix}");
         let (from, to, flow) = ("+919800000001", "1000", "demo");
@@ -127,11 +128,11 @@ fn databases_that_cannot_be_used_are_refused_at_once() {
 
     fs::write(&path, &whole).unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
     drop(db);
     let text = refusal(&path, usual());
     assert!(
-        text.contains("written by a newer crosspoint (version 2"),
+        text.contains("written by a newer crosspoint (version 3"),
         "{text}"
     );
     let text = Reader::open(&path).unwrap_err().to_string();

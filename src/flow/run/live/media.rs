@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::super::Over;
 use super::super::sdp::{Audio, OF_NOBODY, offer_all, reject_rest};
-use super::{CALLER, Live};
+use super::{CALLER, Live, fresh_sid};
 use crate::engine::{EarlyMedia, Privacy};
-use crate::sip::Cause;
+use crate::sip::{Cause, Leg};
 use crate::switch::{CodecPolicy, Echo, Mux, Negotiation, Options, SwitchError};
 
 /// Codecs that called parties are offered besides the caller's own.
@@ -27,18 +27,45 @@ pub(in crate::flow::run) struct Branch {
     pub(in crate::flow::run) is_local: bool,
     /// Where its messages come from, once it has said anything.
     pub(in crate::flow::run) far: Arc<OnceLock<IpAddr>>,
+    /// Its leg, once there is one.
+    pub(in crate::flow::run) sip: Arc<OnceLock<Leg>>,
+    /// Who called whom, as it is written down.
+    pub(in crate::flow::run) from: String,
+    pub(in crate::flow::run) to: String,
 }
 
 /// Whose words an SDP is, and where it came from.
 #[derive(Clone, Copy, Debug)]
-struct Said {
+pub(super) struct Said {
     /// It is another call of this very switch.
-    is_local: bool,
+    pub(super) is_local: bool,
     /// Its signalling's address: media may come from there too, behind a NAT.
-    far: Option<IpAddr>,
+    pub(super) far: Option<IpAddr>,
 }
 
 impl Branch {
+    /// Somebody of a leg that is yet to be dialled.
+    pub(in crate::flow::run) fn new(is_local: bool, from: &str, to: &str) -> Self {
+        Self {
+            leg: fresh_sid(),
+            is_local,
+            far: Arc::default(),
+            sip: Arc::default(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+        }
+    }
+
+    /// Its leg is this one.
+    pub(in crate::flow::run) fn with(self, leg: &Leg) -> Self {
+        // A branch of its own: it had none.
+        let _first = self.sip.set(leg.clone());
+        if let Some(far) = leg.far() {
+            let _first = self.far.set(far);
+        }
+        self
+    }
+
     fn said(&self) -> Said {
         Said {
             is_local: self.is_local,
@@ -50,10 +77,10 @@ impl Branch {
 /// Whom the caller talks with.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    branch: Branch,
-    audio: Audio,
+    pub(super) branch: Branch,
+    pub(super) audio: Audio,
     /// What it was told last.
-    told: String,
+    pub(super) told: String,
 }
 
 impl Live {
@@ -88,13 +115,18 @@ impl Live {
     }
 
     fn publish(&self, sdp: &[u8]) -> Result<(), Cause> {
+        self.publish_as(sdp, self.said())
+    }
+
+    /// What whoever is in the caller's place says of itself.
+    pub(super) fn publish_as(&self, sdp: &[u8], said: Said) -> Result<(), Cause> {
         let told = self.switch().publish(&Negotiation {
             call_id: &self.sid,
             from_tag: CALLER,
             to_tag: None,
             via_branch: None,
             sdp,
-            options: self.options(self.said(), self.is_own),
+            options: self.options(said, said.is_local),
         });
         let told = told.map_err(|error| self.refusal(&error))?.sdp;
         let audio = Audio::accepted(sdp, told.as_bytes()).ok_or(Cause(488))?;
@@ -108,14 +140,14 @@ impl Live {
         Ok(())
     }
 
-    fn refusal(&self, error: &SwitchError) -> Cause {
+    pub(super) fn refusal(&self, error: &SwitchError) -> Cause {
         if matches!(error, SwitchError::UnknownCall) {
             self.warn("media refused", error);
             return Cause::TIMEOUT;
         }
         let call_id = &self.sid;
         // Whoever offers nonsense with each INVITE fills no disk with it.
-        match self.desk.warned.ask(self.leg.far(), Instant::now()) {
+        match self.desk.warned.ask(self.caller().0.far(), Instant::now()) {
             Some(more) => tracing::warn!(%call_id, %error, more, "media refused"),
             None => tracing::debug!(%call_id, %error, "media refused"),
         }
@@ -143,7 +175,7 @@ impl Live {
     }
 
     /// Brings the ways between the caller and whom it talks with up to what they say now.
-    fn rejoin(&self) -> Result<(), Cause> {
+    pub(super) fn rejoin(&self) -> Result<(), Cause> {
         let Some(peer) = self.state().peer.clone() else {
             return Ok(());
         };
@@ -193,7 +225,7 @@ impl Live {
             sdp: offer.as_bytes(),
             options: Options {
                 codecs: transcoded(),
-                ..self.options(branch.said(), self.is_own)
+                ..self.options(branch.said(), self.said().is_local)
             },
         };
         let done = self.switch().offer(&negotiation).and_then(|_| {
@@ -246,7 +278,7 @@ impl Live {
             options: Options {
                 provisional,
                 echo,
-                ..self.options(branch.said(), self.is_own)
+                ..self.options(branch.said(), self.said().is_local)
             },
         })?;
         Ok(())
@@ -267,10 +299,7 @@ impl Live {
     }
 
     fn said(&self) -> Said {
-        Said {
-            is_local: self.is_own,
-            far: self.leg.far(),
-        }
+        self.state().seat.said()
     }
 
     /// No party of a flow's call learns anything of another one by media; RTCP is ours. Only where

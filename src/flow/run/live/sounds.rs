@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::Over;
 use super::super::caller::sound;
 use super::{CALLER, Live};
+use crate::audio::tone::TonePlan;
 use crate::engine::PlayReport;
 use crate::flow::script::Prompt;
 use crate::sip::Cause;
@@ -14,6 +15,19 @@ use crate::switch::{IdleChoice, Participants, Playback, SwitchError};
 const FRAME: Duration = Duration::from_millis(20);
 
 impl Live {
+    /// Begins a tone for a party.
+    pub(in crate::flow::run) fn tone_to(&self, tag: &str, tone: &str, limit: Option<Duration>) {
+        let who = Participants::Tag(tag);
+        match TonePlan::parse(tone) {
+            Ok(plan) => {
+                if let Err(error) = self.switch().play_tone(&self.sid, who, &plan, limit) {
+                    self.warn("no tone", &error);
+                }
+            }
+            Err(error) => tracing::warn!(call_id = %self.sid, %error, "no tone"),
+        }
+    }
+
     /// Plays a ringing tone to the caller, if it hears anything and none is played yet.
     pub(in crate::flow::run) fn ringback(&self) {
         let begins = {
@@ -46,6 +60,14 @@ impl Live {
     pub(in crate::flow::run) fn fill(&self) {
         if self.hears() {
             sound(self, "silence", Some(FRAME));
+        }
+    }
+
+    /// Whom the caller talked with has left, and another one is called for it.
+    pub(in crate::flow::run) fn waits(&self) {
+        self.parted();
+        if !self.state().is_ringback {
+            self.fill();
         }
     }
 
