@@ -52,6 +52,8 @@ fn spells(heard: &[Heard], answered: u64) -> Vec<Spell> {
         );
         match spells.last_mut() {
             Some(last) if last.who == who => last.until = at,
+            // The seam of two sounds.
+            Some(_) if who.is_none() => {}
             _ => spells.push(Spell {
                 who,
                 from: at,
