@@ -220,6 +220,31 @@ fn packets_are_behind_while_a_prompt_may_be_stopped() {
     assert!(moved > 20, "{moved}");
 }
 
+/// Twenty times it leaves the bridge while it is behind, and comes back: its clock does not run
+/// away.
+#[test]
+fn who_leaves_the_bridge_meanwhile_keeps_its_clock() {
+    for seed in 0..20 {
+        let mut room = Room::new(seed, &[20, 20, 20]);
+        room.pass(1, 300);
+        let started = room.world.ms();
+        for _ in 0..20 {
+            room.ask(5_000);
+            let ms = room.random.u64(60..150);
+            room.pass(1, ms);
+            room.meet(1..3);
+            let ms = room.random.u64(1..100);
+            room.pass(1, ms);
+            room.stop_asking();
+            room.meet(0..3);
+            let ms = room.random.u64(60..150);
+            room.pass(1, ms);
+        }
+        let moves = assert_one_clock(&room.received(started));
+        assert!(moves <= 160, "{seed}: {moves}");
+    }
+}
+
 /// Whatever else happens to a bridge meanwhile, its member's clock is one. Members that come and go
 /// and other packets move it, with or without a prompt, and so do timers that are late.
 #[test]
