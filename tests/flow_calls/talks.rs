@@ -136,7 +136,7 @@ async fn a_shutdown_hangs_everybody_up() {
     caller.is_hung_up().await;
     callee.is_hung_up().await;
     other.is_cancelled().await;
-    assert_eq!(ringing.is_refused().await, 603);
+    assert_eq!(ringing.is_refused().await, 503);
     assert!(down.await.expect("it ends"), "all are gone");
     let mut late = Caller::calls(&house, "1000", 500.0).await;
     assert_eq!(late.is_refused().await, 503);
