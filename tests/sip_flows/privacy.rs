@@ -131,11 +131,12 @@ fn behind_a_mask_neither_party_learns_anything_of_the_other() {
     let mut stage = Stage::set(&[("bob", FLOW)], 1, 1);
     // Those that their SDP names.
     let voices = [
-        Script::new(0x7A11_C0DE).tone(CALLER_HZ, 350),
-        Script::new(0x5EED_B0B5).tone(CALLEE_HZ, 350),
+        Script::new(0x7A11_C0DE).tone(CALLER_HZ, 420),
+        Script::new(0x5EED_B0B5).tone(CALLEE_HZ, 420),
     ];
     let mut callee = stage.callee(0, "private-callee", 1, hush());
-    let talk = Duration::from_millis(7_000);
+    // Reports come at the latest 7.5 s apart.
+    let talk = Duration::from_millis(8_400);
     let mut caller = stage.caller_with("private-caller", 1, "200", hush(), talk, 0);
     let speaking = [caller.speak(&voices[0]), callee.speak(&voices[1])];
     for _ in 0..4 {
