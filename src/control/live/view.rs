@@ -9,7 +9,7 @@ pub struct List {
     pub totals: Totals,
     /// Calls that the filter lets through.
     pub matched: usize,
-    /// There are more calls than [`SCAN_MAX`]: some were not looked at.
+    /// There are more calls than [`SCAN_MAX`](super::SCAN_MAX): some were not looked at.
     pub partial: bool,
     /// Those asked for.
     pub calls: Vec<Row>,
