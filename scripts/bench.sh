@@ -51,3 +51,12 @@ for rate in 8000 16000; do
             --dir target/recordings --json "$base-recording-opus-$rate${layout#-}.json"
     done
 done
+
+# Calls by SIP, which share the machine with SIPp.
+for load in 'rate 200 50000' 'bridged 1000'; do
+    echo
+    file=$base-sip-${load%% *}.txt
+    # shellcheck disable=SC2086  # its words are arguments
+    scripts/bench-calls.sh $load >"$file" || { cat "$file"; exit 1; }
+    cat "$file"
+done

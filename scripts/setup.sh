@@ -14,7 +14,7 @@ packages() {
         # Speech (Allison Smith, CC BY-SA 3.0), what cuts and draws it, and a softphone.
         demo) echo sox asterisk-core-sounds-en-wav baresip-core ;;
         # The peer, and the tools that keep both switches on one CPU.
-        bench) echo rtpengine-daemon util-linux ;;
+        bench) echo rtpengine-daemon util-linux sip-tester sqlite3 ffmpeg curl ;;
         # A SIP proxy, a SIP load tester, and players of recordings.
         interop) echo kamailio sip-tester baresip-core ffmpeg sox opus-tools ;;
         # Speech in five languages (CC BY-SA 3.0), narrow and wide band, a compiler for PESQ, and
