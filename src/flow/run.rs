@@ -159,8 +159,7 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
         return call.leg.hang_up(Cause(404)).await;
     };
     let (live, inbox) = Live::new(desk, flow, call);
-    let mut watch = Watch::new(inbox);
-    tell_start(&live);
+    // Dropped after `watch`: when the media goes it can be seen that the call is over.
     let mut guard = Guard {
         live: Arc::clone(&live),
         ending: Ending {
@@ -168,6 +167,8 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
             by: EndedBy::Us,
         },
     };
+    let mut watch = Watch::new(inbox);
+    tell_start(&live);
     let cause = tokio::select! {
         biased;
         ending = watch.until_gone(&live) => {
@@ -182,6 +183,9 @@ async fn carry(desk: Arc<Desk>, call: Incoming, mut stop: watch::Receiver<bool>)
         },
         cause = run_flow(&live) => cause,
     };
+    // Nothing that anybody asked for outlives that.
+    live.talks(None);
+    watch.close();
     live.caller().0.hang_up(cause).await;
     guard.ending.cause = cause;
     let goodbye = watch.until_gone(&live);

@@ -193,6 +193,21 @@ impl Core {
         self.legs.get(&id).map(|leg| *leg)
     }
 
+    /// The leg of ours that is at the other end of this one. It looks at all dialogs: transfers are
+    /// seldom.
+    pub(super) fn other_end(&self, leg: LegId) -> Option<LegId> {
+        let near = self.legs.iter().find(|entry| entry.value().0 == leg);
+        let far = near.map(|entry| {
+            let id = entry.key();
+            DialogId {
+                call_id: id.call_id.clone(),
+                local_tag: id.remote_tag.clone(),
+                remote_tag: id.local_tag.clone(),
+            }
+        })?;
+        self.legs.get(&far).map(|entry| entry.0)
+    }
+
     /// What a REFER within `dialog` asks for.
     ///
     /// # Errors

@@ -151,6 +151,13 @@ impl UserAgent {
         self.core.replaced(replaces).map(|(leg, _)| leg)
     }
 
+    /// The other end of a leg that has both its ends here, as a call to our own address has.
+    /// `None`: it is elsewhere, or there is no such leg.
+    #[must_use]
+    pub fn other_end(&self, leg: LegId) -> Option<LegId> {
+        self.core.other_end(leg)
+    }
+
     /// Whether a user of ours has this name, registered or not.
     #[must_use]
     pub fn has_user(&self, name: &str) -> bool {

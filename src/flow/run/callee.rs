@@ -86,7 +86,8 @@ impl Callee {
 
     /// Somebody who talks already.
     pub(super) fn adopt(live: &Arc<Live>, newcomer: Newcomer, heard: Hearer) -> Self {
-        let Newcomer { branch, events } = newcomer;
+        // The task tells how it ends.
+        let (branch, events) = newcomer.watched();
         let leg = branch.sip.get().cloned();
         let (callee, task, stopped) = Self::new(live, branch, String::new(), heard);
         if let Some(leg) = leg {

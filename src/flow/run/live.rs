@@ -73,6 +73,8 @@ struct State {
     digits: String,
     digits_count: u32,
     mask: Option<String>,
+    /// The number that the one saw who answered last.
+    shown: Option<String>,
     /// Name and path of what was recorded.
     recordings: Vec<(String, String)>,
 }

@@ -12,7 +12,7 @@ use crate::sip::{Cause, EndedBy, Ending, LegEvent, LegEvents, TransferAsked};
 use crate::switch::Participants;
 
 /// How long a leg that was given away may take to be at home elsewhere.
-const MOVE_MAX: Duration = Duration::from_secs(10);
+pub(super) const MOVE_MAX: Duration = Duration::from_secs(10);
 
 /// Watches whoever is in the caller's place.
 pub(super) struct Watch {
@@ -61,6 +61,14 @@ impl Watch {
         }
     }
 
+    /// The call is about to be over: nobody comes to sit here any more.
+    pub(super) fn close(&mut self) {
+        self.transfer = None;
+        self.commands.close();
+        // Whoever waits to sit down is hung up.
+        while self.commands.try_recv().is_ok() {}
+    }
+
     async fn heard(&mut self, live: &Arc<Live>, event: Option<LegEvent>) {
         match event {
             None => self.ended = Some(of_nobody()),
@@ -97,8 +105,10 @@ impl Watch {
 
     /// Another one is in the caller's place; what is left of the one before is hung up.
     fn adopt(&mut self, live: &Arc<Live>, newcomer: Newcomer) {
-        self.placed = Placed::new(live, live.caller_id(), &newcomer.branch.leg);
-        self.events = Some(newcomer.events);
+        // What is told of its leg is told of the place from now on.
+        let (branch, events) = newcomer.watched();
+        self.placed = Placed::new(live, live.caller_id(), &branch.leg);
+        self.events = Some(events);
         (self.transfer, self.ended) = (None, None);
     }
 

@@ -2,12 +2,13 @@
 //! somebody else takes a place.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::live::{Branch, Live};
-use crate::sip::{LegEvents, LegId};
+use crate::sip::{Cause, EndedBy, Ending, LegEvents, LegId};
 
 /// Commands that wait for the task of a leg; more are refused.
 pub(super) const COMMANDS_MAX: usize = 4;
@@ -33,6 +34,58 @@ impl Side {
 pub(super) struct Newcomer {
     pub(super) branch: Branch,
     pub(super) events: LegEvents,
+    unwatched: Unwatched,
+}
+
+impl Newcomer {
+    /// Its leg is written down as begun.
+    pub(super) fn new(live: &Arc<Live>, branch: Branch, events: LegEvents) -> Self {
+        let unwatched = Unwatched {
+            live: Arc::clone(live),
+            leg: branch.leg.clone(),
+            cause: Some(Cause::HANG_UP),
+        };
+        Self {
+            branch,
+            events,
+            unwatched,
+        }
+    }
+
+    /// For whoever tells from now on how its leg ends.
+    pub(super) fn watched(mut self) -> (Branch, LegEvents) {
+        self.unwatched.cause = None;
+        (self.branch, self.events)
+    }
+
+    /// It does not sit there after all.
+    pub(super) fn ends(mut self, cause: Cause) {
+        self.unwatched.cause = Some(cause);
+    }
+}
+
+/// A leg that began and that nobody watches yet: dropping it tells that the leg has ended.
+struct Unwatched {
+    live: Arc<Live>,
+    leg: String,
+    /// `None`: it is watched.
+    cause: Option<Cause>,
+}
+
+impl fmt::Debug for Unwatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unwatched").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        if let Some(cause) = self.cause {
+            let by = EndedBy::Us;
+            let ledger = &self.live.desk.ledger;
+            ledger.leg_ended(&self.live.sid, &self.leg, Ending { cause, by }, None);
+        }
+    }
 }
 
 /// What the task that watches a leg is told.

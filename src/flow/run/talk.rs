@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Over;
 use super::callee::{Callee, EVENTS_MAX, Hearer};
 use super::connect::Ring;
 use super::live::Live;
+use super::presence::MOVE_MAX;
 use super::sdp::Audio;
 use super::seat::{COMMANDS_MAX, Command, Newcomer, Side};
 use super::transfer::{self, Outcome, Transfer};
@@ -39,6 +40,7 @@ impl Talk {
         // From here on what either of them offers is answered.
         let told = self.callee.told.clone();
         live.joined(&self.callee.branch, audio, told);
+        live.shows(&self.callee.branch.from);
         let stays = match ring.whisper {
             Some(whisper) => self.whisper(live, whisper, ring).await?,
             None => true,
@@ -186,10 +188,10 @@ impl Talk {
         done: oneshot::Receiver<()>,
     ) -> bool {
         self.callee.give_up(to, false);
-        match done.await {
+        match timeout(MOVE_MAX, done).await {
             // The call ends with its caller, who is hung up.
-            Ok(()) => std::future::pending().await,
-            Err(_failed) => true,
+            Ok(Ok(())) => std::future::pending().await,
+            Ok(Err(_)) | Err(_) => true,
         }
     }
 }

@@ -20,12 +20,10 @@ use super::callee::{Callee, EVENTS_MAX, Hearer};
 use super::connect::headers;
 use super::ledger::LegStarted;
 use super::live::{Branch, Live, Party};
-use super::seat::{Newcomer, Side};
-use super::target::{LOCAL, is_local};
-use crate::flow::script::Transfers;
-use crate::sip::{
-    Cause, EndedBy, Ending, Leg, LegEvent, Outgoing, TransferAsked, TransferProgress,
-};
+use super::seat::{Command, Newcomer, Side};
+use super::target::{LOCAL, LOCAL_HOPS_MAX, is_local};
+use crate::flow::script::{ANY_NUMBER, Transfers};
+use crate::sip::{Cause, Ending, Leg, LegEvent, Outgoing, TransferAsked, TransferProgress};
 pub(super) use replaces::take_place;
 
 /// Most transfers of one call, those that failed counted; more are declined (603).
@@ -103,6 +101,9 @@ fn allowed(live: &Arc<Live>, side: Side, asked: &TransferAsked) -> Result<Asked,
             }
             other.side_of(&sid).ok_or(Cause(481))?;
             may_transfer(&other, &leg)?;
+            if leads_to(live, side.other(), &other) {
+                return Err(declined);
+            }
             if !other.count_transfer() {
                 return Err(declined);
             }
@@ -113,6 +114,23 @@ fn allowed(live: &Arc<Live>, side: Side, asked: &TransferAsked) -> Result<Asked,
         true => Ok(what),
         false => Err(declined),
     }
+}
+
+/// Whether the party at `side` is, through calls of this very switch, in `other`: joined there it
+/// would talk with itself.
+fn leads_to(live: &Arc<Live>, side: Side, other: &Arc<Live>) -> bool {
+    let mut party = live.party(side);
+    for _ in 0..=LOCAL_HOPS_MAX {
+        let end = party.and_then(|party| live.desk.agent.other_end(party.leg.id()));
+        let Some((next, sid)) = end.and_then(|end| live.desk.places.find(end)) else {
+            return false;
+        };
+        if Arc::ptr_eq(&next, other) {
+            return true;
+        }
+        party = next.side_of(&sid).and_then(|side| next.party(side.other()));
+    }
+    true
 }
 
 /// # Errors
@@ -138,7 +156,7 @@ fn target(live: &Live, leg: &Leg, to: &str) -> Result<String, Cause> {
     let flow = live.desk.flows.find(to);
     let is_named = flow
         .as_ref()
-        .is_some_and(|flow| flow.numbers.iter().any(|n| n == to));
+        .is_some_and(|flow| flow.numbers.iter().any(|n| n == to && n != ANY_NUMBER));
     match flow {
         Some(_) if is_named => Ok(format!("{LOCAL}{to}")),
         _ if live.desk.agent.has_user(to) => Ok(to.to_owned()),
@@ -180,6 +198,7 @@ async fn call_for(
     progress: &TransferProgress,
 ) -> Result<Outcome, Cause> {
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+    let before = live.sid_at(side);
     let callee = dial(live, side, to, sender)?;
     let mut talk = live.talk();
     let until = Instant::now() + RING_MAX;
@@ -215,6 +234,11 @@ async fn call_for(
     live.hush_across(side).await;
     let (callee, sdp) = sdp?;
     live.desk.ledger.answered(&live.sid, &callee.branch.leg);
+    let now = live.sid_at(side);
+    if now.is_some() && now != before {
+        // Another one was faster.
+        return Err(Cause(481));
+    }
     match side {
         Side::Callee => {
             let (branch, told) = (&callee.branch, &callee.told);
@@ -226,21 +250,17 @@ async fn call_for(
 }
 
 /// Somebody who was called and has answered sits down in the caller's place.
-async fn as_caller(live: &Live, mut callee: Callee, sdp: &[u8]) -> Result<Outcome, Cause> {
+async fn as_caller(live: &Arc<Live>, mut callee: Callee, sdp: &[u8]) -> Result<Outcome, Cause> {
     let (given, taken) = oneshot::channel();
     callee.give_up(given, true);
     let events = taken.await.map_err(|_gone| Cause(480))?;
-    let branch = callee.branch.clone();
-    let seated = live.sit_by_answer(Side::Caller, &branch, "", sdp).await;
-    if let Err(cause) = seated {
-        // It is hung up without its events.
-        let by = EndedBy::Us;
-        let ending = Ending { cause, by };
-        let ledger = &live.desk.ledger;
-        ledger.leg_ended(&live.sid, &branch.leg, ending, None);
+    let newcomer = Newcomer::new(live, callee.branch.clone(), events);
+    let branch = &newcomer.branch;
+    if let Err(cause) = live.sit_by_answer(Side::Caller, branch, "", sdp).await {
+        newcomer.ends(cause);
         return Err(cause);
     }
-    Ok(Outcome::Caller(Box::new(Newcomer { branch, events })))
+    Ok(Outcome::Caller(Box::new(newcomer)))
 }
 
 /// Dials somebody for a place.
@@ -251,18 +271,21 @@ fn dial(
     events: mpsc::Sender<(usize, LegEvent)>,
 ) -> Result<Callee, Cause> {
     let mask = live.masked();
-    // On behalf of whoever stays: the caller, or whom it knows by the number that it called.
-    let (stays, is_hidden) = match side {
-        Side::Callee => (&live.from, mask.is_some()),
-        Side::Caller => (&live.to, true),
+    // On behalf of whoever stays: the caller, as whoever asks saw it, or whom the caller knows by
+    // the number that it called.
+    let is_masked = mask.is_some();
+    let (stays, known, is_hidden) = match side {
+        Side::Callee => (live.shown().or(mask), &live.from, is_masked),
+        Side::Caller => (mask, &live.to, true),
     };
-    let from = mask.unwrap_or_else(|| stays.clone());
+    let from = stays.unwrap_or_else(|| known.clone());
+    let is_named = !is_hidden && from == live.from;
     let branch = Branch::new(is_local(to), &from, to);
     let sdp = live.offer_place(side, &branch)?;
     let outgoing = Outgoing {
         to: to.to_owned(),
         from,
-        display: live.display.clone().filter(|_| !is_hidden),
+        display: live.display.clone().filter(|_| is_named),
         headers: headers(live, &branch.leg, is_hidden),
         sdp: sdp.into_bytes(),
         ring_timeout: RING_MAX,
@@ -274,15 +297,47 @@ fn dial(
     Ok(Callee::dial(live, branch, outgoing, instead_of, heard))
 }
 
+/// # Errors
+/// 481: that leg does not sit there any more.
+fn still(live: &Live, place: Side, sid: &str) -> Result<(), Cause> {
+    match live.side_of(sid) == Some(place) {
+        true => Ok(()),
+        false => Err(Cause(481)),
+    }
+}
+
 /// Takes out of the switch what was made for somebody who does not come.
 async fn leave(live: &Live, side: Side, branch: &Branch) {
-    if side == Side::Callee {
+    if live.is_over() {
+        // Nobody else would end what was made after its end, if anything was.
+        let _none = live.switch().delete(&live.sid, None, None, None).await;
+    } else if side == Side::Callee {
         // Nothing may have been made yet.
         let _none = live.switch().leave(&live.sid, &branch.leg).await;
     }
 }
 
-/// A leg that comes from elsewhere began in this call, and talks.
+/// A leg that comes from elsewhere sits in this call, and talks: it is written down, and whoever
+/// watches that place is told.
+///
+/// # Errors
+/// 481: nobody watches it any more, and the leg is hung up.
+async fn hand_over(
+    live: &Arc<Live>,
+    side: Side,
+    newcomer: Newcomer,
+    party: &Party,
+    instead_of: &str,
+) -> Result<(), Cause> {
+    let branch = newcomer.branch.clone();
+    write_down(live, &branch, party, instead_of);
+    if live.command(side, Command::Adopt(Box::new(newcomer))) {
+        return Ok(());
+    }
+    leave(live, side, &branch).await;
+    Err(Cause(481))
+}
+
 fn write_down(live: &Live, branch: &Branch, party: &Party, instead_of: &str) {
     let ledger = &live.desk.ledger;
     ledger.leg_started(&LegStarted {

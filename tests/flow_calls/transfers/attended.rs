@@ -156,3 +156,65 @@ async fn a_dialog_that_is_none_of_ours_is_not_replaced() {
     scene.agent.is_hung_up().await;
     scene.house.leave_empty().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_when_the_other_one_ends_meanwhile() {
+    for by_caller in [false, true] {
+        let mut scene = Scene::talking().await;
+        let mut second = consults(&mut scene, 850.0).await;
+        let to = replacing(&scene, &dialog_of(&second.sip).1);
+        let code = match by_caller {
+            true => caller_refers(&mut scene.caller, &to).await,
+            false => agent_refers(&mut scene.agent, &to).await,
+        };
+        assert_eq!(code, 202);
+        let (phone, voice) = match by_caller {
+            true => (&scene.agent.sip, &scene.agent.voice),
+            false => (&scene.caller.sip, &scene.caller.voice),
+        };
+        let offer = phone.asked("INVITE").await;
+        second.hangs_up().await;
+        scene.target.is_hung_up().await;
+        let left = scene.house.book.legs(true)[1].clone();
+        scene.house.book.status(&left).await;
+        phone.reply(&offer, 200, "", &voice.sdp()).await;
+        phone.asked("ACK").await;
+        // It is offered its own call again.
+        follows(phone, voice).await;
+        let asked = match by_caller {
+            true => &scene.caller.sip,
+            false => &scene.agent.sip,
+        };
+        assert_eq!(notified_to_the_end(asked).await, 481, "{by_caller}");
+        scene.they_hear_each_other().await;
+        scene.caller.hangs_up().await;
+        scene.agent.is_hung_up().await;
+        for leg in scene.house.book.legs(true) {
+            assert_eq!(scene.house.book.status(&leg).await, LegStatus::Completed);
+        }
+        scene.house.leave_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_not_joined_with_itself() {
+    let mut scene = Scene::new(|_| {}).await;
+    let house = &scene.house;
+    house.flow("1000", connected(connect(&["local:1001".to_owned()])));
+    house.flow("1001", connected(connect(&[scene.agent.uri()])));
+    let offer = scene.caller.voice.sdp();
+    scene.caller.sip.invite_with("", &offer).await;
+    scene.agent.rings().await;
+    scene.agent.answers().await;
+    scene.caller.is_answered().await;
+    scene.they_hear_each_other().await;
+    // Both its ends are lines of one phone.
+    let to = replacing(&scene, &dialog_at(&scene.agent).1);
+    assert_eq!(caller_refers(&mut scene.caller, &to).await, 603);
+    let to = replacing(&scene, &dialog_of(&scene.caller.sip).1);
+    assert_eq!(agent_refers(&mut scene.agent, &to).await, 603);
+    scene.they_hear_each_other().await;
+    scene.caller.hangs_up().await;
+    scene.agent.is_hung_up().await;
+    scene.house.leave_empty().await;
+}

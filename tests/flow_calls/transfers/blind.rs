@@ -296,6 +296,29 @@ async fn nothing_of_the_one_who_asks_reaches_the_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_target_sees_the_number_that_was_shown_to_whoever_asks() {
+    for shown in [None, Some("4420")] {
+        let mut scene = Scene::talking_with(|step| {
+            step.caller_id = shown.map(str::to_owned);
+        })
+        .await;
+        scene.house.flow("2001", [refusing(&scene.target)]);
+        let to = scene.at("2001");
+        agent_refers(&mut scene.agent, &to).await;
+        let from = scene.target.is_called().await.header("From").to_owned();
+        let number = format!("<sip:{}@", shown.unwrap_or("200"));
+        assert!(from.contains(&number), "{from}");
+        assert_eq!(from.contains("A Caller"), shown.is_none(), "{from}");
+        scene.target.answers().await;
+        scene.agent.is_hung_up().await;
+        scene.caller.voice.hears(TARGET_HZ).await;
+        scene.caller.hangs_up().await;
+        scene.target.is_hung_up().await;
+        scene.house.leave_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_of_a_queue_is_free_once_it_has_handed_its_caller_on() {
     let mut scene = Scene::new(|_| {}).await;
     let line = Step::Queue(Box::new(Queue {

@@ -1,5 +1,7 @@
 //! Calls that come in for another one's place.
 
+use crosspoint::sip::LegStatus;
+
 use super::*;
 
 /// Somebody who calls for the place of a dialog.
@@ -120,4 +122,30 @@ async fn an_offer_that_cannot_be_leaves_all_as_it_was() {
     caller.hangs_up().await;
     agent.is_hung_up().await;
     house.leave_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_in_a_call_that_has_ended_meanwhile_is_not_taken() {
+    for by_caller in [false, true] {
+        let mut scene = Scene::talking().await;
+        let dialog = match by_caller {
+            true => dialog_of(&scene.caller.sip).0,
+            false => dialog_at(&scene.agent).0,
+        };
+        let mut other = comes(&scene, &dialog, 600.0, false).await;
+        let offer = other.sip.response_to("INVITE", 200).await;
+        scene.caller.hangs_up().await;
+        scene.agent.is_hung_up().await;
+        let caller = scene.house.book.legs(true)[0].clone();
+        scene.house.book.status(&caller).await;
+        let answer = other.voice.sdp();
+        other.sip.confirm(&offer, &answer).await;
+        other.is_hung_up().await;
+        for inbound in [true, false] {
+            for leg in scene.house.book.legs(inbound) {
+                assert_eq!(scene.house.book.status(&leg).await, LegStatus::Completed);
+            }
+        }
+        scene.house.leave_empty().await;
+    }
 }

@@ -102,6 +102,9 @@ async fn what_a_flow_takes_of_any_number_is_for_users_alone() {
     caller.is_answered().await;
     caller.voice.hears(AGENT_HZ).await;
     assert_eq!(caller_refers(&mut caller, &at).await, 404);
+    // Nor by the name of that flow's number.
+    let any = format!("<sip:{any}@{}>", house.address);
+    assert_eq!(caller_refers(&mut caller, &any).await, 404);
     caller.hangs_up().await;
     anna.is_hung_up().await;
     house.leave_empty().await;

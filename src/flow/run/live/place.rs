@@ -61,6 +61,7 @@ impl State {
             digits: String::new(),
             digits_count: 0,
             mask: None,
+            shown: None,
             recordings: Vec::new(),
         }
     }
@@ -123,7 +124,13 @@ impl Live {
     }
 
     pub(in crate::flow::run) fn is_talking(&self) -> bool {
-        self.talk.borrow().is_some()
+        let talk = self.talk.borrow();
+        talk.as_ref().is_some_and(|commands| !commands.is_closed())
+    }
+
+    /// The call has ended, or its media has: whatever were said to the switch would make it anew.
+    pub(in crate::flow::run) fn is_over(&self) -> bool {
+        self.commands.is_closed() || !self.switch().has_call(&self.sid)
     }
 
     /// To wait for the end of the conversation.
@@ -140,8 +147,11 @@ impl Live {
         commands.is_some_and(|commands| commands.try_send(command).is_ok())
     }
 
-    /// Where the leg of this SID sits; `None`: nowhere, or it only rings.
+    /// Where the leg of this SID sits; `None`: nowhere, or it only rings, or the call is over.
     pub(in crate::flow::run) fn side_of(&self, sid: &str) -> Option<Side> {
+        if self.is_over() {
+            return None;
+        }
         let is_talking = self.is_talking();
         let state = self.state();
         let is_peer = |peer: &Peer| peer.branch.leg == sid;
@@ -203,6 +213,48 @@ impl Live {
         }
     }
 
+    /// What whoever sits there is offered to talk in this call again.
+    pub(in crate::flow::run) fn offer_again(&self, side: Side) -> Result<String, Cause> {
+        let peer = self.state().peer.clone();
+        match (side, peer) {
+            (Side::Caller, Some(_)) => {
+                let told = Audio::of(self.state().told.as_bytes()).ok_or(Cause(488))?;
+                Ok(told.offer_anew())
+            }
+            (Side::Callee, Some(peer)) => self.offer_place(side, &peer.branch),
+            (_, None) => Err(Cause(481)),
+        }
+    }
+
+    /// It answers [`Self::offer_again`].
+    pub(in crate::flow::run) fn takes_again(
+        &self,
+        side: Side,
+        told: String,
+        sdp: &[u8],
+    ) -> Result<(), Cause> {
+        let peer = self.state().peer.clone().ok_or(Cause(481))?;
+        match side {
+            Side::Caller => self.caller_answers(sdp),
+            Side::Callee => {
+                let audio = Audio::of(sdp).ok_or(Cause(488))?;
+                self.joined(&peer.branch, audio, told);
+                self.join(None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever is called sees this number of the caller.
+    pub(in crate::flow::run) fn shows(&self, number: &str) {
+        self.state().shown = Some(number.to_owned());
+    }
+
+    /// What number of the caller it saw with whom the caller talks or talked last.
+    pub(in crate::flow::run) fn shown(&self) -> Option<String> {
+        self.state().shown.clone()
+    }
+
     /// Somebody takes a place, with its answer to [`Self::offer_place`]; on an error all is as it
     /// was.
     pub(in crate::flow::run) async fn sit_by_answer(
@@ -244,8 +296,14 @@ impl Live {
     }
 
     async fn sit_as_caller(&self, branch: &Branch, sdp: &[u8]) -> Result<(), Cause> {
-        let leg = branch.sip.get().ok_or(Cause(481))?.clone();
+        let gone = Cause(481);
+        let leg = branch.sip.get().ok_or(gone)?.clone();
+        let replaced = self.sid_at(Side::Caller);
         let received = self.received_so_far().await.unwrap_or_default();
+        // Meanwhile the call may have ended, or another one may have come.
+        if self.is_over() || self.sid_at(Side::Caller) != replaced {
+            return Err(gone);
+        }
         let mut seat = Seat::new(leg, branch.leg.clone(), branch.is_local);
         seat.before = received;
         let before = {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::{Outcome, failure, leave, write_down};
+use super::{Outcome, failure, hand_over, leave, still};
 use crate::flow::run::live::{Branch, Live};
+use crate::flow::run::sdp::Audio;
 use crate::flow::run::seat::{Command, Newcomer, Side};
 use crate::sip::{Cause, Leg, LegError, LegEvents, TransferProgress};
 
@@ -51,9 +52,20 @@ async fn move_over(
     let told = other.offer_place(place, &branch)?;
     let joined = async {
         let sdp = reoffer(&party.leg, &told).await?;
-        let (events, home) = release(live, side).await?;
-        // It may have ended meanwhile.
-        other.side_of(&replaced).ok_or(gone)?;
+        let released = async {
+            // Meanwhile that call may have ended, or another one may have come.
+            still(&other, place, &replaced)?;
+            Audio::of(&sdp).ok_or(Cause(488))?;
+            release(live, side).await
+        };
+        let (events, home) = match released.await {
+            Ok(released) => released,
+            Err(cause) => {
+                bring_back(live, side, &party.leg).await;
+                return Err(cause);
+            }
+        };
+        still(&other, place, &replaced)?;
         other.sit_by_answer(place, &branch, &told, &sdp).await?;
         Ok((events, home))
     };
@@ -64,15 +76,24 @@ async fn move_over(
             return Err(cause);
         }
     };
-    write_down(&other, &branch, &party, &replaced);
-    let newcomer = Box::new(Newcomer { branch, events });
-    if !other.command(place, Command::Adopt(newcomer)) {
-        return Err(gone);
-    }
+    let newcomer = Newcomer::new(&other, branch, events);
+    hand_over(&other, place, newcomer, &party, &replaced).await?;
     progress.tell(Cause::HANG_UP);
     // An error: the call that it came from has ended meanwhile.
     let _ended = home.send(());
     Ok(())
+}
+
+/// Offers whoever was to go its own call again.
+async fn bring_back(live: &Live, side: Side, leg: &Leg) {
+    let back = async {
+        let told = live.offer_again(side)?;
+        let sdp = reoffer(leg, &told).await?;
+        live.takes_again(side, told, &sdp)
+    };
+    if let Err(cause) = back.await {
+        tracing::warn!(call_id = %live.sid, cause = cause.0, "not back in its call");
+    }
 }
 
 /// Offers anew, and again to a party that does so at the same moment.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{leave, may_transfer, write_down};
+use super::{hand_over, leave, may_transfer, still};
 use crate::flow::run::Desk;
 use crate::flow::run::live::{Branch, Live, Party};
-use crate::flow::run::seat::{Command, Newcomer, Side};
+use crate::flow::run::seat::{Newcomer, Side};
 use crate::sip::{Cause, Incoming, LegEvent, LegEvents, LegId};
 
 /// How long the ACK may take that brings an answer (64 T1).
@@ -59,24 +59,21 @@ async fn sit_down(
         return Err(Cause(603));
     }
     let branch = Branch::new(party.is_local, &party.from, &party.to).with(&party.leg);
-    let seated = seat(&live, side, &branch, sdp.as_deref(), events.as_mut());
+    let place = (side, sid.as_str());
+    let seated = seat(&live, place, &branch, sdp.as_deref(), events.as_mut());
     if let Err(cause) = seated.await {
         leave(&live, side, &branch).await;
         return Err(cause);
     }
-    write_down(&live, &branch, &party, &sid);
     let events = events.take().ok_or(Cause(500))?;
-    let newcomer = Box::new(Newcomer { branch, events });
-    match live.command(side, Command::Adopt(newcomer)) {
-        true => Ok(()),
-        false => Err(gone),
-    }
+    let newcomer = Newcomer::new(&live, branch, events);
+    hand_over(&live, side, newcomer, &party, &sid).await
 }
 
 /// Answers a call that takes a place.
 async fn seat(
     live: &Live,
-    side: Side,
+    (side, replaced): (Side, &str),
     branch: &Branch,
     sdp: Option<&[u8]>,
     events: Option<&mut LegEvents>,
@@ -102,5 +99,7 @@ async fn seat(
     };
     let answer = timeout(ACK_MAX, answer).await.ok().flatten();
     let sdp = answer.ok_or(Cause::TIMEOUT)?;
+    // Meanwhile the call may have ended, or another one may have come.
+    still(live, side, replaced)?;
     live.sit_by_answer(side, branch, &told, &sdp).await
 }
