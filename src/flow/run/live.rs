@@ -57,6 +57,8 @@ struct State {
     seat: Seat,
     /// Transfers that were accepted.
     transfers: u32,
+    /// One of its parties is on its way into another call.
+    is_moving: bool,
     answered: bool,
     /// The caller was told that it rings.
     rings: bool,

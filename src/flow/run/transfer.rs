@@ -24,6 +24,7 @@ use super::seat::{Command, Newcomer, Side};
 use super::target::{LOCAL, LOCAL_HOPS_MAX, is_local};
 use crate::flow::script::{ANY_NUMBER, Transfers};
 use crate::sip::{Cause, Ending, Leg, LegEvent, Outgoing, TransferAsked, TransferProgress};
+use attended::Moving;
 pub(super) use replaces::take_place;
 
 /// Most transfers of one call, those that failed counted; more are declined (603).
@@ -60,7 +61,7 @@ enum Asked {
     /// To have this target called.
     Blind(String),
     /// To be left out between its two calls: the other one, and its leg there.
-    Attended(Arc<Live>, String),
+    Attended(Arc<Live>, String, Moving),
 }
 
 /// Begins what the party at `side` asks for; `None`: it may not, and was told so.
@@ -75,9 +76,11 @@ pub(super) fn begin(live: &Arc<Live>, side: Side, asked: TransferAsked) -> Optio
             let (live, progress) = (Arc::clone(live), asked.reply.accept());
             Some(match what {
                 Asked::Blind(to) => blind(live, side, to, progress).boxed(),
-                Asked::Attended(other, leg) => {
-                    attended::attended(live, side, (other, leg), progress).boxed()
+                Asked::Attended(other, leg, moving) => async move {
+                    let _moving = moving;
+                    attended::attended(live, side, (other, leg), progress).await
                 }
+                .boxed(),
             })
         }
     }
@@ -104,10 +107,11 @@ fn allowed(live: &Arc<Live>, side: Side, asked: &TransferAsked) -> Result<Asked,
             if leads_to(live, side.other(), &other) {
                 return Err(declined);
             }
+            let moving = Moving::begin(live).ok_or(Cause(491))?;
             if !other.count_transfer() {
                 return Err(declined);
             }
-            Asked::Attended(other, sid)
+            Asked::Attended(other, sid, moving)
         }
     };
     match live.count_transfer() {

@@ -51,6 +51,7 @@ impl State {
         Self {
             seat,
             transfers: 0,
+            is_moving: false,
             answered: false,
             rings: false,
             hears: false,
@@ -116,6 +117,11 @@ impl Live {
         let is_one_more = state.transfers < TRANSFERS_MAX;
         state.transfers += u32::from(is_one_more);
         is_one_more
+    }
+
+    /// One of its parties is on its way into another call, or none is; what was true before.
+    pub(in crate::flow::run) fn set_moving(&self, is_moving: bool) -> bool {
+        std::mem::replace(&mut self.state().is_moving, is_moving)
     }
 
     /// A conversation begins, whose task hears these commands, or ends.

@@ -19,6 +19,23 @@ const OFFERS_MAX: u32 = 4;
 /// How long is waited before that (RFC 3261 section 14.1: 2.1 to 4 s for who made the call).
 const OFFER_AGAIN: Duration = Duration::from_millis(2_100);
 
+/// A party of this call is on its way into another one: of one call only one at a time, for each
+/// would wait until the other has given its leg away. Dropping it ends that.
+pub(super) struct Moving(Arc<Live>);
+
+impl Moving {
+    /// `None`: another one is.
+    pub(super) fn begin(live: &Arc<Live>) -> Option<Self> {
+        (!live.set_moving(true)).then(|| Self(Arc::clone(live)))
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.set_moving(false);
+    }
+}
+
 pub(super) async fn attended(
     live: Arc<Live>,
     side: Side,
