@@ -53,7 +53,7 @@ for rate in 8000 16000; do
 done
 
 # Calls by SIP, which share the machine with SIPp.
-for load in 'rate 200 50000' 'bridged 1000'; do
+for load in 'rate 700 50000' 'bridged 1000'; do
     echo
     file=$base-sip-${load%% *}.txt
     # shellcheck disable=SC2086  # its words are arguments
